@@ -1,0 +1,151 @@
+// The verbs. `Lock` gives every scheme the same ones; `FileLock` (file_lock.hpp) is the one most people want.
+#pragma once
+
+#include <lockfile/error.hpp>
+#include <lockfile/holder.hpp>
+#include <lockfile/options.hpp>
+#include <lockfile/scheme.hpp>
+#include <lockfile/wait.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+namespace lockfile {
+
+namespace core {
+class Engine;
+struct Outcome;
+}  // namespace core
+
+/// A lock on a path, by some scheme.
+///
+///     lockfile::FileLock lock("/var/lib/app/state");
+///     std::scoped_lock guard(lock);
+///
+/// Outcomes of an attempt: held; busy (`AlreadyLocked`, `LockTimeout`, `LockStopped`); failed (`LockFailed`). Held is
+/// never reported unless the scheme proved it, and nothing but contention is ever waited for.
+///
+/// | state       | acquire          | release             | destructor |
+/// |-------------|------------------|---------------------|------------|
+/// | not held    | held             | NotLocked/NotMyLock | nothing    |
+/// | held by us  | held, counted    | counted, then free  | releases   |
+/// | held, other | waits            | NotMyLock           | nothing    |
+/// | lost        | a new hold       | NotLocked/NotMyLock | nothing    |
+///
+/// Identity: (lock object, thread); with `Options::threaded == false` the lock object alone. Re-entry by the same
+/// identity is counted: release as often as you acquired. A break drops the whole count. A second object on the same
+/// lock in the same thread fails at once with `std::errc::resource_deadlock_would_occur`.
+///
+/// Threads: every verb may be called from several threads at once. A thread that ends without releasing leaves the
+/// lock held. Signals: waits go on after a handler has run; use a stop request to end one.
+/// Fork: the child holds nothing, whatever the parent holds; the object can be used there to acquire anew. Exec: the hold lasts until the
+/// process ends. A program that closes all its descriptors, or becomes a daemon, acquires afterwards or hands over.
+///
+/// Each verb has a form with `std::error_code&` that does not throw: `ec` is cleared on success, is an `errc` of this
+/// library, or the system's cause of what would be `LockFailed`.
+class Lock {
+ public:
+  /// Names the lock; opens nothing. `path` is for messages. Throws `LockFailed` with `std::errc::invalid_argument` for a path that names no
+  /// file (empty, `/`, or ending in `.` or `..`) or a reason of over 400 bytes.
+  Lock(std::string_view path, std::unique_ptr<Scheme> scheme, const Options& options = {});
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+  /// Releases what is held, in silence, except a hold handed to a child that still runs. In a forked child: only closes.
+  ~Lock();
+
+  // --- the founding document's verbs ---
+
+  /// Waits until the lock is ours, or `wait` is over. Takes over a lock whose holder is proved dead, also without
+  /// waiting. Throws `AlreadyLocked` (zero or negative limit), `LockTimeout`, `LockStopped` or `LockFailed`.
+  void acquire(const Wait& wait = for_ever);
+  /// True when it is ours.
+  bool acquire(const Wait& wait, std::error_code& ec) noexcept;
+
+  /// Ends the hold, or counts down a re-entry. Throws `NotLocked` (nobody holds it now) or `NotMyLock` (somebody else
+  /// or another thread does), and then removes nothing; or `UnlockError` when the file system refused.
+  void release();
+  void release(std::error_code& ec) noexcept;
+
+  /// Would another identity be refused now? A dead holder does not count, an unknown or foreign one does. Does not
+  /// wait. Throws `LockFailed` when it cannot tell.
+  [[nodiscard]] bool is_locked() const;
+  [[nodiscard]] bool is_locked(std::error_code& ec) const noexcept;
+
+  /// Do we hold it? A fresh look: false after a break, and in a forked child.
+  [[nodiscard]] bool i_am_locking() const noexcept;
+
+  /// Breaks, by force, whoever holds now. True when a hold was broken, false when there was none. The one who is broken
+  /// is not stopped: it learns it from `i_am_locking()` or at its release. Throws `LockFailed`, with `errc::foreign` for
+  /// another program's lock (see `BreakWhat`). May wait up to a second for another breaker.
+  bool break_lock(BreakWhat what = BreakWhat::ours);
+  bool break_lock(BreakWhat what, std::error_code& ec) noexcept;
+  /// Breaks that hold and no other. False when it no longer stands.
+  bool break_lock(const Holder& hold);
+  bool break_lock(const Holder& hold, std::error_code& ec) noexcept;
+  /// Removes the lock only if its holder is proved dead. True when it did.
+  bool break_stale();
+  bool break_stale(std::error_code& ec) noexcept;
+
+  // --- who holds ---
+
+  /// Who holds it now, by a fresh look; nothing when it is free. Throws `LockFailed` when it cannot tell.
+  [[nodiscard]] std::optional<Holder> holder() const;
+  [[nodiscard]] std::optional<Holder> holder(std::error_code& ec) const noexcept;
+  [[nodiscard]] std::vector<Holder> holders() const;
+
+  /// Makes the hold last until the process `child` has ended too, also when this process is killed: the record
+  /// names it. The destructor then leaves the lock held while the child runs; `release()` still ends it. Call it before the child may go on (let
+  /// it wait on a pipe, say). Throws `NotMyLock` when the lock is not ours, or `LockFailed`.
+  void hand_over(std::int64_t child);
+  void hand_over(std::int64_t child, std::error_code& ec) noexcept;
+  /// A new descriptor of the hold's guard, closed on exec, for a child to keep open: then the hold is seen alive from
+  /// other pid namespaces too. Make it before fork, clear FD_CLOEXEC in the child, close it in the parent.
+  [[nodiscard]] int share_guard();
+  [[nodiscard]] int share_guard(std::error_code& ec) noexcept;
+
+  // --- the standard's verbs (Lockable and TimedLockable) ---
+
+  void lock() { acquire(for_ever); }
+  void lock(std::stop_token stop) { acquire({for_ever, std::move(stop)}); }
+  /// False when somebody else holds it; throws `LockFailed` when it could not be tried.
+  [[nodiscard]] bool try_lock() { return try_acquire(std::chrono::nanoseconds::zero()); }
+  /// False when the time or the stop request came first.
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> limit, std::stop_token stop = {}) {
+    return try_acquire({limit, std::move(stop)});
+  }
+  /// Any clock. One that is not the steady clock is converted once, at the call: later changes of it do not count.
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> deadline, std::stop_token stop = {}) {
+    if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>) {
+      return try_acquire({std::chrono::time_point_cast<std::chrono::steady_clock::duration>(deadline), std::move(stop)});
+    } else {
+      return try_acquire({deadline - Clock::now(), std::move(stop)});
+    }
+  }
+  /// Releases. A hold that was lost meanwhile is not an error here (guards unlock in destructors); `last_error()` keeps
+  /// it. Unlocking what this thread never held is a broken precondition: it ends the program with a message.
+  void unlock() noexcept;
+
+  // --- about the object ---
+
+  /// What the last `unlock()` of any thread would have reported; cleared by an `unlock()` that released.
+  [[nodiscard]] std::error_code last_error() const noexcept;
+  [[nodiscard]] const std::string& path() const noexcept;
+  /// The scheme's name; "auto" becomes "link" or "mkdir" with the first attempt.
+  [[nodiscard]] std::string_view scheme() const noexcept;
+
+ private:
+  bool try_acquire(const Wait& wait);
+
+  std::unique_ptr<core::Engine> engine_;
+};
+
+}  // namespace lockfile

@@ -1,0 +1,12 @@
+// The whole public API. Each part has a header of its own beside this one.
+#pragma once
+
+#include <lockfile/error.hpp>
+#include <lockfile/file_lock.hpp>
+#include <lockfile/holder.hpp>
+#include <lockfile/inspect.hpp>
+#include <lockfile/lock.hpp>
+#include <lockfile/options.hpp>
+#include <lockfile/scheme.hpp>
+#include <lockfile/version.hpp>
+#include <lockfile/wait.hpp>

@@ -1,0 +1,32 @@
+// What a lock object can be told when it is made.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace lockfile {
+
+/// Which users may read and break what a lock leaves in its directory.
+enum class Access : std::uint8_t {
+  by_umask,  ///< what the umask gives (umask(2)); a second user can then not take over a stale lock
+  group,     ///< the group of the file may too
+  everyone,  ///< every user may too
+};
+
+struct Options {
+  /// True: each thread is an identity of its own. False: all threads of the process are one, for this object.
+  bool threaded = true;
+  Access access = Access::by_umask;
+  /// Shown to whoever asks who holds the lock. At most 400 bytes.
+  std::string reason;
+  /// "auto", "link" or "mkdir". "auto" takes link where a trial of the directory's file system passes, else mkdir.
+  std::string scheme = "auto";
+};
+
+/// What `break_lock` may break.
+enum class BreakWhat : std::uint8_t {
+  ours,     ///< holds of this library only
+  foreign,  ///< other programs' locks too. Their program honours nothing of ours: it may still be at work.
+};
+
+}  // namespace lockfile

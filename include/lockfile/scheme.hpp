@@ -1,0 +1,153 @@
+// The base on which locking schemes are built (the founding document's `_FileLock`).
+//
+// A scheme knows one way to hold a lock. It makes *attempts*: an attempt is a would-be hold and then the hold, and
+// whatever must outlive one try (a claim, a place in a queue, a connection) lives in it. A scheme never sleeps and has
+// no thread: `Lock` has the one wait loop, the deadlines, the identity of threads, re-entry and the messages.
+//
+// To add a scheme of your own, derive from `SimpleScheme` and write `try_once` and `release`
+// (examples/symlink_scheme.cpp does it in under 100 lines). Derive from `Scheme` when waiting should be by events.
+#pragma once
+
+#include <lockfile/holder.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <variant>
+#include <vector>
+
+namespace lockfile {
+
+namespace os {
+class WatchSource;
+}
+
+/// What an attempt asks for.
+struct Request {
+  Mode mode = Mode::exclusive;
+};
+
+/// Something whose change is worth another try: an inode, a process, a readable descriptor; never a name.
+/// Copies refer to the same source.
+class Watch {
+ public:
+  explicit Watch(std::shared_ptr<os::WatchSource> source) noexcept;
+  /// Fires when `descriptor` polls readable, or hung up (poll(2)). The descriptor stays the caller's and must stay
+  /// open until the attempt has ended.
+  [[nodiscard]] static Watch readable(int descriptor);
+
+  [[nodiscard]] os::WatchSource& source() const noexcept { return *source_; }
+
+ private:
+  std::shared_ptr<os::WatchSource> source_;
+};
+
+/// Somebody else is in the way. Sleep until one of `on` fires or `look_again` has come, then try again.
+struct Blocked {
+  std::vector<Watch> on;
+  std::optional<std::chrono::steady_clock::time_point> look_again;
+  std::optional<Holder> by;
+};
+
+/// Ours.
+struct Granted {};
+
+/// It cannot be had, and waiting would not help.
+struct Failed {
+  std::error_code why;
+  std::string what;          ///< the call that failed and its subject: `cannot link 'a.lock'`
+  std::optional<Holder> by;  ///< who is in the way, where somebody is
+};
+
+using Step = std::variant<Granted, Blocked, Failed>;
+
+/// A would-be hold, then the hold. The verbs are called one at a time, under the lock object's mutex.
+class Attempt {
+ public:
+  Attempt() = default;
+  Attempt(const Attempt&) = delete;
+  Attempt& operator=(const Attempt&) = delete;
+  /// No input or output: the lock object has called `release`, `withdraw` or `abandon_in_child` before.
+  virtual ~Attempt() = default;
+
+  /// One bounded try. Called again after the watches have been armed, and after every wake-up.
+  virtual Step step() noexcept = 0;
+  /// Gives the wait up. Nothing: gone. Otherwise not yet: wait for this and call again.
+  virtual std::optional<Blocked> withdraw() noexcept = 0;
+  /// Ends the hold. `errc::not_locked` or `errc::not_my_lock`: it had been lost before.
+  virtual std::error_code release() noexcept = 0;
+  /// A fresh look: is it still held?
+  virtual bool still_held() noexcept = 0;
+  /// When one of these fires the hold may have been lost.
+  [[nodiscard]] virtual std::span<const Watch> lost() const noexcept = 0;
+  /// In a forked child: close descriptors and nothing else; the hold is the parent's.
+  virtual void abandon_in_child() noexcept = 0;
+
+  /// Makes the hold last until the process `child` has ended too. Schemes without `Traits::handed_over` refuse.
+  virtual std::error_code hand_over(std::int64_t child) noexcept;
+  /// A new descriptor, closed on exec, that a child may keep so that the hold is seen alive; or nothing.
+  virtual std::optional<int> share_guard(std::error_code& why) noexcept;
+  /// Is the hold handed to a process that has not ended?
+  virtual bool outlives_us() noexcept { return false; }
+};
+
+/// What a scheme can do. The lock object and `lockctl doctor` go by these.
+struct Traits {
+  bool shared = false;        ///< readers together
+  bool upgradable = false;    ///< a reader can become the writer
+  bool queues = false;        ///< orders its waiters itself
+  bool fence = false;         ///< numbers its acquisitions
+  bool across_hosts = false;  ///< excludes processes of several hosts
+  bool event_wait = false;    ///< waiters are woken, they do not poll
+  bool handed_over = false;   ///< a hold can be handed to a child
+};
+
+/// What a break must know before it removes a hold.
+enum class Proof : std::uint8_t {
+  stale,          ///< only when its holder is proved dead
+  forced,         ///< whoever holds with this nonce and number
+  forced_anyone,  ///< whoever holds now
+  foreign,        ///< whoever holds now, other programs' locks too
+};
+
+class Scheme {
+ public:
+  Scheme() = default;
+  Scheme(const Scheme&) = delete;
+  Scheme& operator=(const Scheme&) = delete;
+  virtual ~Scheme() = default;
+
+  [[nodiscard]] virtual std::string_view name() const noexcept = 0;
+  [[nodiscard]] virtual Traits traits() const noexcept = 0;
+  [[nodiscard]] virtual std::unique_ptr<Attempt> attempt(const Request& request) = 0;
+  /// Who holds now; empty: free. A failed look sets `why`.
+  [[nodiscard]] virtual std::vector<Holder> holders(std::error_code& why) = 0;
+  /// Removes that hold if `proof` allows. No error: it is gone by our hand. `errc::not_locked`: it was gone before, or
+  /// is not stale.
+  virtual std::error_code break_hold(const Holder& hold, Proof proof) noexcept = 0;
+  /// In a forked child: forget what is kept between acquisitions without touching files.
+  virtual void abandon_in_child() noexcept {}
+};
+
+/// The smallest scheme: one try and one release; waiting is by polling.
+class SimpleScheme : public Scheme {
+ public:
+  /// One try, without waiting: `Granted`, `Blocked` (its `by` says who holds, if known) or `Failed`.
+  virtual Step try_once() noexcept = 0;
+  /// Ends the hold.
+  virtual std::error_code release() noexcept = 0;
+  /// A fresh look: is it still held? Schemes that cannot be broken keep the default.
+  virtual bool still_held() noexcept { return true; }
+
+  [[nodiscard]] Traits traits() const noexcept override { return {}; }
+  [[nodiscard]] std::unique_ptr<Attempt> attempt(const Request& request) final;
+  [[nodiscard]] std::vector<Holder> holders(std::error_code& why) override;
+  std::error_code break_hold(const Holder& hold, Proof proof) noexcept override;
+};
+
+}  // namespace lockfile
