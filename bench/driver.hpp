@@ -1,0 +1,138 @@
+// What the questions share: a clock, processes that begin and end together, percentiles, and a report that a person and
+// a program can read. Speed is measured against a floor in the same run, in alternating batches: on a machine that does
+// other things too, a ratio of neighbours in time says more than any figure in nanoseconds.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bench {
+
+/// CLOCK_MONOTONIC, which all processes of the machine share.
+[[nodiscard]] std::int64_t now_ns() noexcept;
+/// Stays on the processor, as somebody who works does.
+void spin_for(std::chrono::nanoseconds how_long) noexcept;
+/// Waits for what another process sets; ends the program after 30 s. For the frame of a measurement, never within one.
+void wait_until(const std::function<bool()>& condition, std::string_view what);
+[[noreturn]] void fail(std::string_view what);
+
+/// By nearest rank, `which` in 0..100. Sorts a copy.
+[[nodiscard]] double percentile(std::vector<double> values, double which);
+[[nodiscard]] double median(std::vector<double> values);
+/// The median of subject[i] / floor[i].
+[[nodiscard]] double median_ratio(const std::vector<double>& subject, const std::vector<double>& floor);
+
+/// `--dir DIR` (default: the current one), `--json FILE` (raw data), `--quick` (a tenth of the rounds: does it run?).
+struct Arguments {
+  Arguments(int argc, char** argv);
+  [[nodiscard]] int rounds(int full) const { return quick ? (full + 9) / 10 : full; }
+  std::string directory = ".";
+  std::string json;
+  bool quick = false;
+};
+
+/// A directory of its own inside the given one, removed at the end.
+class WorkDirectory {
+ public:
+  explicit WorkDirectory(const std::string& inside);
+  WorkDirectory(const WorkDirectory&) = delete;
+  WorkDirectory& operator=(const WorkDirectory&) = delete;
+  ~WorkDirectory();
+  [[nodiscard]] std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  /// "ext4", "tmpfs", or the number of statfs(2).
+  [[nodiscard]] const std::string& file_system() const noexcept { return file_system_; }
+
+ private:
+  std::string path_;
+  std::string file_system_;
+  pid_t maker_;
+};
+
+/// A value that forked children share with their parent.
+template <class T>
+class Shared;
+[[nodiscard]] void* map_shared(std::size_t bytes);
+void unmap_shared(void* where, std::size_t bytes) noexcept;
+
+template <class T>
+class Shared {
+ public:
+  Shared() : value_(new (map_shared(sizeof(T))) T{}) {}
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+  ~Shared() { unmap_shared(value_, sizeof(T)); }
+  T* operator->() const noexcept { return value_; }
+  T& operator*() const noexcept { return *value_; }
+
+ private:
+  T* value_;
+};
+
+/// Forked processes. Whatever ends the parent ends them.
+class Crew {
+ public:
+  Crew() = default;
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
+  ~Crew();
+  pid_t start(const std::function<void()>& work);
+  /// Waits until all have ended well. The processor time of all of them, in nanoseconds.
+  double finish();
+  [[nodiscard]] const std::vector<pid_t>& pids() const noexcept { return pids_; }
+
+ private:
+  std::vector<pid_t> pids_;
+};
+
+/// The state letter of /proc/PID/stat ('S': it sleeps).
+[[nodiscard]] char state_of(pid_t process);
+/// What a process has used so far, in nanoseconds (clock_getcpuclockid(3)).
+[[nodiscard]] std::int64_t cpu_ns(pid_t process);
+
+/// Something that can be held by one process at a time. Made in the process that uses it.
+class Locker {
+ public:
+  Locker() = default;
+  Locker(const Locker&) = delete;
+  Locker& operator=(const Locker&) = delete;
+  virtual ~Locker() = default;
+  virtual void acquire() = 0;
+  virtual void release() = 0;
+};
+
+/// "flock" is flock(2), the floor; "link" and "mkdir" are the library's schemes.
+[[nodiscard]] const std::vector<std::string>& contestants();
+[[nodiscard]] std::unique_ptr<Locker> make_locker(std::string_view contestant, const WorkDirectory& directory);
+
+/// Prints a question, its table and its targets as they come; keeps the raw data for `--json`.
+class Report {
+ public:
+  Report(std::string question, const Arguments& arguments, const WorkDirectory& directory);
+  Report(const Report&) = delete;
+  Report& operator=(const Report&) = delete;
+  ~Report();
+  void row(const std::vector<std::string>& cells);
+  /// `link to raw link+unlink: ratio 1.83 (reach: 2.0)`
+  void reach(std::string_view what, std::string_view quantity, double value, double limit);
+  void raw(std::string_view name, std::string_view unit, const std::vector<double>& values);
+
+ private:
+  std::string json_file_;
+  std::string json_;
+  bool first_series_ = true;
+};
+
+/// `text("%.1f", x)`
+[[nodiscard]] std::string text(const char* format, double value);
+
+}  // namespace bench
