@@ -1,0 +1,16 @@
+# The ledger's test, run by `cmake -P`: four processes at once add under the lock, and every addition is there.
+file(REMOVE_RECURSE ${directory})
+file(MAKE_DIRECTORY ${directory})
+set(file ${directory}/ledger)
+execute_process(COMMAND ${ledger} new ${file} COMMAND_ERROR_IS_FATAL ANY)
+# One execute_process runs its commands at once; none of them writes, so the pipes between them stay empty.
+set(add COMMAND ${ledger} add ${file} 100 --lock)
+execute_process(${add} ${add} ${add} ${add} COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND ${ledger} sum ${file} OUTPUT_VARIABLE sum COMMAND_ERROR_IS_FATAL ANY)
+if(NOT sum STREQUAL "400\n")
+  message(FATAL_ERROR "400 were added, the ledger has ${sum}")
+endif()
+file(GLOB left RELATIVE ${directory} ${directory}/*)
+if(NOT left STREQUAL "ledger")
+  message(FATAL_ERROR "left behind: ${left}")
+endif()
