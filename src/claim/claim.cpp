@@ -1,0 +1,270 @@
+// Making, keeping and dropping claims.
+#include "claim/claim.hpp"
+
+#include "claim/guard.hpp"
+
+#include <cerrno>
+
+namespace lockfile::claim {
+
+std::uint32_t mode_for(Access access, os::FileType type) noexcept {
+  // A directory needs x where a file needs w.
+  const bool directory = type == os::FileType::directory;
+  switch (access) {
+    case Access::by_umask:
+      break;
+    case Access::group:
+      return directory ? 0770 : 0660;
+    case Access::everyone:
+      return directory ? 0777 : 0666;
+  }
+  return 0;
+}
+
+Claim::Claim(std::shared_ptr<Directory> directory, const Names& names, const ClaimTerms& terms)
+    : directory_(std::move(directory)), names_(names) {
+  const os::Identity& self = directory_->process().identity();
+  record_.scheme = terms.scheme;
+  record_.reason = terms.reason;
+  record_.boot = self.boot;
+  record_.host = self.host;
+  record_.pid_namespace = self.pid_namespace;
+  record_.time_namespace = self.time_namespace;
+  record_.pid = self.pid;
+  record_.start = self.start;
+  record_.program = self.program;
+}
+
+Claim::Made Claim::make(std::shared_ptr<Directory> directory, const Names& names, const ClaimTerms& terms) {
+  Made made;
+  constexpr int tries = 16;  // each further one needs a nonce that was there, or a cleaner in the way
+  for (int i = 0; i < tries; ++i) {
+    std::unique_ptr<Claim> claim(new Claim(directory, names, terms));
+    switch (claim->make_once(terms.access, made.error, made.failed)) {
+      case Tried::again:
+        claim->drop();
+        continue;
+      case Tried::failed:
+        claim->drop();
+        return made;
+      case Tried::made:
+        break;
+    }
+    made.error = claim->learn_trial();
+    if (made.error != 0) {
+      made.failed = os::Call::link;
+      claim->drop();
+      return made;
+    }
+    made.claim = std::move(claim);
+    return made;
+  }
+  return made;
+}
+
+Claim::Tried Claim::make_once(Access access, os::Status& error, os::Call& failed) {
+  record_.nonce = make_nonce(record_.boot, system().random());
+  name_ = names_.side(record_.nonce);
+  const std::uint32_t wider = mode_for(access, os::FileType::regular);
+  const std::uint32_t mode = wider != 0 ? wider : 0666;
+  Tried tried = make_unnamed(mode, access, error, failed);
+  if (tried == Tried::failed && os::cause_of(failed, error) == os::Cause::unsupported) {
+    file_.close();
+    tried = make_named(mode, access, error, failed);
+  }
+  if (tried != Tried::made) return tried;
+  const auto info = system().stat(file_.get());
+  error = info.error;
+  failed = os::Call::stat;
+  info_ = info.value;
+  return info.ok() ? Tried::made : Tried::failed;
+}
+
+Claim::Tried Claim::make_unnamed(std::uint32_t mode, Access access, os::Status& error, os::Call& failed) {
+  std::string name;
+  name.swap(name_);  // there is nothing to remove until it is linked
+  failed = os::Call::open;
+  const auto opened = system().open(directory_->descriptor(), ".", os::Open::temporary, mode);
+  if (!opened.ok()) {
+    error = opened.error;
+    name_ = std::move(name);
+    return Tried::failed;
+  }
+  file_.open(directory_->process(), opened.value);
+  error = guard_and_write(access, failed);
+  if (error == 0) {
+    failed = os::Call::link_temporary;
+    error = system().link_temporary(file_.get(), directory_->descriptor(), name.c_str());
+    // ENOENT: no /proc to link through, or the directory is gone; the other way will tell.
+    if (error == ENOENT) error = EOPNOTSUPP;
+  }
+  name_ = std::move(name);
+  if (error == EEXIST) {
+    name_.clear();  // somebody else's
+    return Tried::again;
+  }
+  return error == 0 ? Tried::made : Tried::failed;
+}
+
+Claim::Tried Claim::make_named(std::uint32_t mode, Access access, os::Status& error, os::Call& failed) {
+  failed = os::Call::open;
+  const auto opened = system().open(directory_->descriptor(), name_.c_str(), os::Open::create, mode);
+  if (!opened.ok()) {
+    error = opened.error;
+    name_.clear();
+    return error == EEXIST ? Tried::again : Tried::failed;
+  }
+  file_.open(directory_->process(), opened.value);
+  error = guard_and_write(access, failed);
+  // A cleaner may meet the file before it is guarded and take it for a dead maker's: it locks LIVE and unlinks.
+  //   maker: open(name)                         lock LIVE: refused, or got after the cleaner closed
+  //   cleaner:           open, lock LIVE, unlink
+  // Refused: make another. Got: the link count tells.
+  if (failed == os::Call::try_lock && os::cause_of(failed, error) == os::Cause::contention) return Tried::again;
+  if (error != 0) return Tried::failed;
+  const auto info = system().stat(file_.get());
+  failed = os::Call::stat;
+  error = info.error;
+  if (!info.ok()) return Tried::failed;
+  return info.value.links == 0 ? Tried::again : Tried::made;
+}
+
+os::Status Claim::guard_and_write(Access access, os::Call& failed) {
+  failed = os::Call::try_lock;
+  const os::Status locked = system().try_lock(file_.get(), live_byte);
+  live_locked_ = locked == 0;
+  if (locked != 0 && os::cause_of(os::Call::try_lock, locked) != os::Cause::unsupported) return locked;
+  if (const std::uint32_t mode = mode_for(access, os::FileType::regular); mode != 0) {
+    failed = os::Call::set_mode;
+    if (const os::Status set = system().set_mode(file_.get(), mode)) return set;
+  }
+  failed = os::Call::write;
+  return write(format(record_));
+}
+
+os::Status Claim::learn_trial() {
+  Trials& trials = directory_->process().part<Trials>();
+  if (trials.find(directory_->device(), trial_)) return 0;
+  const std::string other = names_.side(record_.nonce, suffix::trial);
+  auto tried = try_out(*directory_, file_.get(), name_.c_str(), other.c_str(), live_locked_);
+  if (!tried.ok()) return tried.error;
+  trial_ = std::move(tried.value);
+  trials.remember(directory_->device(), trial_);
+  return 0;
+}
+
+os::Status Claim::write(std::string_view bytes) noexcept {
+  const auto put = system().write(file_.get(), bytes, 0);
+  if (!put.ok()) return put.error;
+  if (put.value != bytes.size()) return ENOSPC;
+  // Another host must not read the hold before this one.
+  return directory_->local() ? 0 : system().sync(file_.get());
+}
+
+os::Status Claim::write_head() noexcept {
+  try {
+    return write(format_head(record_));
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+}
+
+os::Status Claim::begin_hold(Mode mode, std::int64_t thread) noexcept {
+  ++record_.number;
+  record_.mode = mode;
+  record_.thread = thread;
+  record_.child = 0;
+  record_.child_start = 0;
+  return write_head();
+}
+
+os::Status Claim::name_child(std::int64_t pid, std::uint64_t start) noexcept {
+  record_.child = pid;
+  record_.child_start = start;
+  return write_head();
+}
+
+os::Status Claim::give_up() noexcept {
+  if (live_locked_) {
+    // Refused, the guard goes with the descriptor a little later.
+    (void)system().unlock(file_.get(), live_byte);
+    live_locked_ = false;
+  }
+  record_.released = true;
+  // A kept directory is W now, and only REMOVE allows to touch what is in it.
+  directory_name_.clear();
+  kept_.close();
+  return write_head();
+}
+
+os::Status Claim::enter_directory(Access access) noexcept {
+  try {
+    os::System& os = system();
+    const int at = directory_->descriptor();
+    std::string name = names_.side(record_.nonce, suffix::directory);
+    // Sticky from the first instant: that marks it as ours (see word.hpp).
+    const std::uint32_t wider = mode_for(access, os::FileType::directory);
+    os::Status error = os.make_directory(at, name.c_str(), (wider != 0 ? wider : 0777U) | os::sticky);
+    if (error != 0 && error != EEXIST) return error;
+    const auto opened = os.open(at, name.c_str(), os::Open::look, 0);
+    error = opened.error;
+    os::File kept;
+    os::Result<os::FileInfo> info;
+    if (opened.ok()) {
+      kept = os::File(os, opened.value);
+      info = os.stat(kept.get());
+      error = info.error;
+    }
+    if (error == 0 && wider != 0) error = os.set_mode(kept.get(), wider | os::sticky);
+    if (error == 0) error = os.rename(at, name_.c_str(), kept.get(), holder_name);
+    if (error != 0) {
+      os.remove_directory(at, name.c_str());
+      return error;
+    }
+    name_.clear();
+    directory_name_ = std::move(name);
+    kept_ = std::move(kept);
+    directory_info_ = info.value;
+    return 0;
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+}
+
+os::Status Claim::leave_directory() noexcept {
+  try {
+    const int at = directory_->descriptor();
+    std::string name = names_.side(record_.nonce);
+    if (const os::Status moved = system().rename(kept_.get(), holder_name, at, name.c_str())) return moved;
+    name_ = std::move(name);
+    // Fails only if somebody put something in; then doctor finds it.
+    (void)system().remove_directory(at, directory_name_.c_str());
+    directory_name_.clear();
+    kept_.close();
+    return 0;
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+}
+
+bool Claim::cleared() const noexcept {
+  const auto now = system().stat(file_.get());
+  return now.ok() && now.value.links == 0;
+}
+
+void Claim::drop() noexcept {
+  if (file_.get() >= 0 && directory_->process().is_caller()) {
+    const int at = directory_->descriptor();
+    // Names with our nonce: nobody else's, whatever stands there. What cannot be removed now (a directory that lost
+    // its permissions) is found by doctor.
+    if (!name_.empty()) (void)system().unlink(at, name_.c_str());
+    if (!directory_name_.empty()) {
+      (void)system().unlink(kept_.get(), holder_name);
+      (void)system().remove_directory(at, directory_name_.c_str());
+    }
+  }
+  file_.close();
+  kept_.close();
+}
+
+}  // namespace lockfile::claim

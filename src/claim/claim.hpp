@@ -1,0 +1,105 @@
+// A claim: a small file with a name of its own, guarded by kernel locks on its inode, that says who would hold the
+// lock. It is complete and guarded before any name refers to it, and is kept between holds: then an acquire is one
+// link of a kept inode and a release one unlink.
+#pragma once
+
+#include "claim/directory.hpp"
+#include "claim/names.hpp"
+#include "claim/record.hpp"
+#include "claim/trial.hpp"
+#include "os/process.hpp"
+
+#include <lockfile/options.hpp>
+
+#include <memory>
+#include <string>
+
+namespace lockfile::claim {
+
+/// What all claims of one lock object have in common.
+struct ClaimTerms {
+  Access access = Access::by_umask;
+  std::string reason;
+  std::string scheme;
+};
+
+class Claim {
+ public:
+  struct Made {
+    std::unique_ptr<Claim> claim;  ///< null: failed
+    int error = 0;
+    os::Call failed = os::Call::open;
+  };
+  /// Makes a claim in `directory`, guarded where the file system can, and tries the file system out if it is the first
+  /// there. Bounded; leaves nothing behind on failure.
+  [[nodiscard]] static Made make(std::shared_ptr<Directory> directory, const Names& names, const ClaimTerms& terms);
+
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+  /// Closes. What has a name stays; `drop` removes it.
+  ~Claim() = default;
+
+  /// Writes number and mode of a new hold, in one write, while only the claim's own name refers to it.
+  [[nodiscard]] os::Status begin_hold(Mode mode, std::int64_t thread) noexcept;
+  /// Names the process that the hold lasts for besides this one.
+  [[nodiscard]] os::Status name_child(std::int64_t pid, std::uint64_t start) noexcept;
+  /// Gives the hold and the claim up where W may not be removed: the guard first, then the mark, whose write is the
+  /// event that wakes waiters. A close alone would not do: its event goes out before the locks drop (and a forked
+  /// child's copy keeps them). The claim is of no more use.
+  [[nodiscard]] os::Status give_up() noexcept;
+
+  /// mkdir scheme: moves the claim into a directory of its own, the one that is published and kept.
+  [[nodiscard]] os::Status enter_directory(Access access) noexcept;
+  /// And out again.
+  [[nodiscard]] os::Status leave_directory() noexcept;
+
+  /// Removes the claim's own names and closes. In a forked child: closes only.
+  void drop() noexcept;
+  void abandon_in_child() noexcept { file_.close(); }
+
+  /// Was the claim cleared by somebody (its inode has no name any more)?
+  [[nodiscard]] bool cleared() const noexcept;
+
+  [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
+  [[nodiscard]] const os::FileInfo& info() const noexcept { return info_; }
+  [[nodiscard]] const Record& record() const noexcept { return record_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] const Trial& trial() const noexcept { return trial_; }
+  [[nodiscard]] Directory& directory() const noexcept { return *directory_; }
+  [[nodiscard]] const std::shared_ptr<Directory>& shared_directory() const noexcept { return directory_; }
+  /// The name of the kept directory; empty: the claim is a file beside W.
+  [[nodiscard]] const std::string& directory_name() const noexcept { return directory_name_; }
+  [[nodiscard]] const os::FileInfo& directory_info() const noexcept { return directory_info_; }
+  /// The claim sits in W/holder itself and has no name of its own beside W.
+  void set_moved_into_word() noexcept { name_.clear(); }
+
+ private:
+  enum class Tried : std::uint8_t { made, again, failed };
+
+  Claim(std::shared_ptr<Directory> directory, const Names& names, const ClaimTerms& terms);
+  Tried make_once(Access access, os::Status& error, os::Call& failed);
+  Tried make_unnamed(std::uint32_t mode, Access access, os::Status& error, os::Call& failed);
+  Tried make_named(std::uint32_t mode, Access access, os::Status& error, os::Call& failed);
+  os::Status guard_and_write(Access access, os::Call& failed);
+  os::Status learn_trial();
+  [[nodiscard]] os::Status write_head() noexcept;
+  [[nodiscard]] os::Status write(std::string_view bytes) noexcept;
+  [[nodiscard]] os::System& system() const noexcept { return directory_->system(); }
+
+  std::shared_ptr<Directory> directory_;
+  Names names_;
+  Record record_;
+  std::string name_;
+  os::Unshared file_;
+  os::FileInfo info_;
+  bool live_locked_ = false;
+  Trial trial_;
+  std::string directory_name_;
+  os::File kept_;  // open while the directory is kept, so that its inode number stays its own
+  os::FileInfo directory_info_;
+};
+
+/// The mode that files and directories of a lock get beyond the umask; 0: what the umask gives.
+[[nodiscard]] std::uint32_t mode_for(Access access, os::FileType type) noexcept;
+
+}  // namespace lockfile::claim

@@ -1,0 +1,46 @@
+// Opening directories and looking at names in them.
+#include "claim/directory.hpp"
+
+#include <cerrno>
+
+namespace lockfile::claim {
+
+os::Result<std::shared_ptr<Directory>> Directory::open(os::Process& process, const std::string& path) {
+  os::System& system = process.system();
+  const auto descriptor = system.open(os::no_directory, path.c_str(), os::Open::directory, 0);
+  if (!descriptor.ok()) return {nullptr, descriptor.error};
+  os::File file(system, descriptor.value);
+  const auto info = system.stat(file.get());
+  if (!info.ok()) return {nullptr, info.error};
+  auto file_system = system.file_system(file.get());
+  if (!file_system.ok()) return {nullptr, file_system.error};
+  return {std::shared_ptr<Directory>(new Directory(process, std::move(file), info.value, std::move(file_system.value))),
+          0};
+}
+
+bool Directory::is_at(const std::string& path) const noexcept {
+  const auto now = system().stat_at(os::no_directory, path.c_str(), os::Links::follow);
+  return now.ok() && now.value.same_inode(info_);
+}
+
+os::Result<bool> Directory::refers_to(int at, const char* name, const os::FileInfo& inode) const noexcept {
+  os::Result<os::FileInfo> now;
+  if (local()) {
+    now = system().stat_at(at, name, os::Links::keep);
+  } else {
+    const auto opened = system().open(at, name, os::Open::look, 0);
+    if (opened.ok()) {
+      const os::File file(system(), opened.value);
+      now = system().stat(file.get());
+    } else if (opened.error == EACCES || opened.error == ELOOP || opened.error == ENXIO) {
+      now = system().stat_at(at, name, os::Links::keep);  // not to be opened: a stranger's, or unreadable
+    } else {
+      now.error = opened.error;
+    }
+  }
+  if (now.error == ENOENT || now.error == ENOTDIR) return {false, 0};
+  if (!now.ok()) return {false, now.error};
+  return {now.value.same_inode(inode), 0};
+}
+
+}  // namespace lockfile::claim

@@ -1,0 +1,45 @@
+// The directory in which a lock stands, opened once and kept: a hold is released where it was acquired, also when the
+// directory has been renamed meanwhile.
+#pragma once
+
+#include "os/process.hpp"
+
+#include <memory>
+#include <string>
+
+namespace lockfile::claim {
+
+class Directory {
+ public:
+  /// On failure `value` is null and `error` says why.
+  [[nodiscard]] static os::Result<std::shared_ptr<Directory>> open(os::Process& process, const std::string& path);
+
+  /// Does `path` still name this directory?
+  [[nodiscard]] bool is_at(const std::string& path) const noexcept;
+
+  [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
+  [[nodiscard]] std::uint64_t device() const noexcept { return info_.device; }
+  [[nodiscard]] bool local() const noexcept { return file_system_.local; }
+  [[nodiscard]] const os::FileSystem& file_system() const noexcept { return file_system_; }
+  [[nodiscard]] os::Process& process() const noexcept { return process_; }
+  [[nodiscard]] os::System& system() const noexcept { return process_.system(); }
+
+  /// Does `name` in this directory, or in the one that is open as `at`, refer to that inode now? The caller has a
+  /// descriptor of the inode open. On a network file system a client's memory of names may be old, but not of what it opens:
+  /// there the name is opened.
+  [[nodiscard]] os::Result<bool> refers_to(int at, const char* name, const os::FileInfo& inode) const noexcept;
+  [[nodiscard]] os::Result<bool> refers_to(const char* name, const os::FileInfo& inode) const noexcept {
+    return refers_to(descriptor(), name, inode);
+  }
+
+ private:
+  Directory(os::Process& process, os::File file, const os::FileInfo& info, os::FileSystem file_system)
+      : process_(process), file_(std::move(file)), info_(info), file_system_(std::move(file_system)) {}
+
+  os::Process& process_;
+  os::File file_;
+  os::FileInfo info_;
+  os::FileSystem file_system_;
+};
+
+}  // namespace lockfile::claim

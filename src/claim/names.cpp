@@ -1,0 +1,80 @@
+// Making names and taking them apart.
+#include "claim/names.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+namespace lockfile::claim {
+namespace {
+
+// The shortest limit seen is 250 bytes (fuse-overlayfs); the longest addition is `.`, a nonce and `.<20 digits>.gone`.
+constexpr std::size_t longest_name = 250;
+constexpr std::size_t longest_addition = 1 + nonce_length + 1 + 20 + 5;
+constexpr std::string_view hashed_prefix = ".lf-";
+constexpr std::size_t hash_length = 16;
+
+std::uint64_t hash_of(std::string_view text) noexcept {  // FNV-1a, 64 bits
+  std::uint64_t hash = 14695981039346656037ULL;
+  for (const char byte : text) hash = (hash ^ static_cast<unsigned char>(byte)) * 1099511628211ULL;
+  return hash;
+}
+
+std::string hex(std::uint64_t number, int digits) {
+  std::array<char, 20> text{};
+  std::snprintf(text.data(), text.size(), "%0*llx", digits, static_cast<unsigned long long>(number));
+  return text.data();
+}
+
+bool is_hex(std::string_view text) noexcept {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+std::string boot_part(std::string_view boot) { return hex(hash_of(boot) >> 32U, 8); }
+
+bool is_known_suffix(std::string_view text) {
+  if (text.empty() || text == suffix::trial || text == suffix::directory || text == suffix::entry) return true;
+  constexpr std::string_view end = ".gone";
+  if (!text.starts_with('.') || !text.ends_with(end) || text.size() <= end.size() + 1) return false;
+  const std::string_view number = text.substr(1, text.size() - 1 - end.size());
+  return std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+}  // namespace
+
+Names::Names(std::string_view locked_name) : word_(std::string(locked_name) + ".lock") {
+  prefix_ = word_.size() + longest_addition <= longest_name
+                ? word_ + "."
+                : std::string(hashed_prefix) + hex(hash_of(word_), hash_length) + "-";
+}
+
+std::string Names::side(std::string_view nonce, std::string_view suffix) const {
+  std::string name = prefix_;
+  name.append(nonce).append(suffix);
+  return name;
+}
+
+std::string suffix::taken_away(std::uint64_t number) { return "." + std::to_string(number) + ".gone"; }
+
+std::optional<SideName> parse_side_name(std::string_view name) {
+  std::size_t at = std::string_view::npos;
+  if (name.starts_with(hashed_prefix)) {
+    at = hashed_prefix.size() + hash_length + 1;
+  } else if (const std::size_t word = name.rfind(".lock."); word != std::string_view::npos) {
+    at = word + std::string_view(".lock.").size();
+  }
+  if (at == std::string_view::npos || name.size() < at + nonce_length) return std::nullopt;
+  const std::string_view nonce = name.substr(at, nonce_length);
+  const std::string_view rest = name.substr(at + nonce_length);
+  if (!is_nonce(nonce) || !is_known_suffix(rest)) return std::nullopt;
+  return SideName{std::string(nonce), std::string(rest)};
+}
+
+bool is_nonce(std::string_view text) noexcept { return text.size() == nonce_length && is_hex(text); }
+
+std::string make_nonce(std::string_view boot, std::uint64_t random) { return boot_part(boot) + hex(random, 16); }
+
+bool nonce_is_of_boot(std::string_view nonce, std::string_view boot) { return nonce.starts_with(boot_part(boot)); }
+
+}  // namespace lockfile::claim

@@ -1,0 +1,54 @@
+// How the files of one lock are named: the lock word W, and the side names that claims have. Every side name holds the
+// nonce of the claim it belongs to, so that whoever clears a dead holder finds all that it left.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace lockfile::claim {
+
+/// The last component of a locked path, and the lock file's name made of it.
+class Names {
+ public:
+  explicit Names(std::string_view locked_name);
+
+  /// `a.lock`
+  [[nodiscard]] const std::string& word() const noexcept { return word_; }
+  /// `a.lock.<nonce><suffix>`, or `.lf-<hash>-<nonce><suffix>` where that would be too long for a file system.
+  [[nodiscard]] std::string side(std::string_view nonce, std::string_view suffix = {}) const;
+
+ private:
+  std::string word_;
+  std::string prefix_;
+};
+
+/// The suffixes of side names. A name with a hold's number in it is never used twice.
+namespace suffix {
+inline constexpr std::string_view trial = ".trial";      ///< a second link, while a file system is tried out
+inline constexpr std::string_view directory = ".dir";    ///< mkdir scheme: the directory kept between holds
+inline constexpr std::string_view entry = ".in";         ///< mkdir scheme: a small directory on its way into W
+[[nodiscard]] std::string taken_away(std::uint64_t number);  ///< `.<number>.gone`: a directory on its way out of W
+}  // namespace suffix
+
+/// What a claim is called inside a directory.
+inline constexpr const char* holder_name = "holder";
+
+/// A side name, taken apart.
+struct SideName {
+  std::string nonce;
+  std::string suffix;
+};
+/// Nothing: not one of our side names.
+[[nodiscard]] std::optional<SideName> parse_side_name(std::string_view name);
+
+/// A nonce: 32 bits of a hash of the boot id and 64 random ones, in 24 hexadecimal digits. The boot's part tells, when
+/// a power cut has left nothing but the name, that the maker is of an earlier boot.
+[[nodiscard]] std::string make_nonce(std::string_view boot, std::uint64_t random);
+[[nodiscard]] bool nonce_is_of_boot(std::string_view nonce, std::string_view boot);
+
+inline constexpr std::size_t nonce_length = 24;
+[[nodiscard]] bool is_nonce(std::string_view text) noexcept;
+
+}  // namespace lockfile::claim

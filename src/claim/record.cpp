@@ -1,0 +1,198 @@
+// Writing and reading records. The parser is strict: what is not exactly a record counts as held by nobody knows whom.
+#include "claim/record.hpp"
+
+#include "claim/names.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <optional>
+
+namespace lockfile::claim {
+namespace {
+
+constexpr std::string_view magic = "lockfile ";
+constexpr std::string_view check_key = "check: ";
+constexpr std::string_view last_line = "end\n";
+
+// FNV-1a, 32 bits: tells a head that was read while it was being written. Not a defence against forgery.
+std::uint32_t checksum(std::string_view bytes) noexcept {
+  std::uint32_t sum = 2166136261U;
+  for (const char byte : bytes) sum = (sum ^ static_cast<unsigned char>(byte)) * 16777619U;
+  return sum;
+}
+
+// How many bytes of valid UTF-8, that are no control character, stand at the beginning; 0: none.
+std::size_t printable_prefix(std::string_view text) noexcept {
+  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  const auto is_tail = [&](std::size_t i) { return (byte(i) & 0xC0U) == 0x80U; };
+  const unsigned first = byte(0);
+  if (first < 0x80) return first >= 0x20 && first != 0x7F && first != '\\' ? 1 : 0;
+  if (first >= 0xC2 && first <= 0xDF) return is_tail(1) && !(first == 0xC2 && byte(1) < 0xA0) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    const bool overlong = first == 0xE0 && byte(1) < 0xA0;
+    const bool surrogate = first == 0xED && byte(1) > 0x9F;
+    return is_tail(1) && is_tail(2) && !overlong && !surrogate ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const bool out_of_range = (first == 0xF0 && byte(1) < 0x90) || (first == 0xF4 && byte(1) > 0x8F);
+    return is_tail(1) && is_tail(2) && is_tail(3) && !out_of_range ? 4 : 0;
+  }
+  return 0;
+}
+
+std::optional<std::string> unescape(std::string_view text) {
+  std::string raw;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      raw += text[i];
+      continue;
+    }
+    unsigned byte = 0;
+    if (i + 3 >= text.size() || text[i + 1] != 'x') return std::nullopt;
+    const char* const digits = text.data() + i + 2;
+    if (std::from_chars(digits, digits + 2, byte, 16).ptr != digits + 2) return std::nullopt;
+    raw += static_cast<char>(byte);
+    i += 3;
+  }
+  return raw;
+}
+
+// Reads a text from its beginning, line by line; once something did not fit, nothing fits any more.
+class Reader {
+ public:
+  explicit Reader(std::string_view text) : left_(text) {}
+
+  [[nodiscard]] bool good() const noexcept { return good_; }
+  [[nodiscard]] std::string_view left() const noexcept { return left_; }
+
+  void expect(std::string_view what) {
+    if (left_.starts_with(what)) {
+      left_.remove_prefix(what.size());
+    } else {
+      good_ = false;
+    }
+  }
+  template <class Number>
+  Number number(std::string_view key, char after, int base = 10) {
+    expect(key);
+    Number value{};
+    const auto got = std::from_chars(left_.data(), left_.data() + left_.size(), value, base);
+    if (got.ec != std::errc{} || value < Number{}) {
+      good_ = false;
+      return {};
+    }
+    left_.remove_prefix(static_cast<std::size_t>(got.ptr - left_.data()));
+    expect({&after, 1});
+    return value;
+  }
+  std::string text(std::string_view key) {
+    expect(key);
+    const std::size_t end = left_.find('\n');
+    std::optional<std::string> raw;
+    if (good_ && end != std::string_view::npos) raw = unescape(left_.substr(0, end));
+    if (!raw) {
+      good_ = false;
+      return {};
+    }
+    left_.remove_prefix(end + 1);
+    return *std::move(raw);
+  }
+
+ private:
+  std::string_view left_;
+  bool good_ = true;
+};
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+  static constexpr std::string_view hex = "0123456789abcdef";
+  std::string shown;
+  while (!text.empty()) {
+    if (const std::size_t good = printable_prefix(text); good > 0) {
+      shown += text.substr(0, good);
+      text.remove_prefix(good);
+      continue;
+    }
+    const auto byte = static_cast<unsigned char>(text.front());
+    shown += "\\x";
+    shown += hex[byte >> 4U];
+    shown += hex[byte & 15U];
+    text.remove_prefix(1);
+  }
+  return shown;
+}
+
+std::string format_head(const Record& record) {
+  std::array<char, 256> text{};
+  int size = std::snprintf(text.data(), text.size(),
+                           "lockfile %d\nstate: %-8s\nmode: %-10s\nhold: %020llu\nthread: %010lld\n"
+                           "child: %010lld %020llu\n",
+                           record_version, record.released ? "released" : "live", to_string(record.mode).data(),
+                           static_cast<unsigned long long>(record.number), static_cast<long long>(record.thread),
+                           static_cast<long long>(record.child), static_cast<unsigned long long>(record.child_start));
+  const auto length = static_cast<std::size_t>(size);
+  size = std::snprintf(text.data() + length, text.size() - length, "check: %08x\n",
+                       static_cast<unsigned>(checksum({text.data(), length})));
+  return {text.data(), length + static_cast<std::size_t>(size)};
+}
+
+std::string format(const Record& record) {
+  std::string text = format_head(record);
+  const auto line = [&](std::string_view key, std::string_view value) {
+    text.append(key).append(": ").append(printable(value)).append("\n");
+  };
+  line("scheme", record.scheme);
+  line("nonce", record.nonce);
+  line("boot", record.boot);
+  line("host", record.host);
+  line("pidns", std::to_string(record.pid_namespace));
+  line("timens", std::to_string(record.time_namespace));
+  line("pid", std::to_string(record.pid));
+  line("start", std::to_string(record.start));
+  line("program", record.program);
+  line("reason", record.reason);
+  text += last_line;
+  return text;
+}
+
+Reading parse(std::string_view bytes, Record& record) {
+  if (std::all_of(bytes.begin(), bytes.end(), [](char byte) { return byte == '\0'; })) return Reading::empty;
+  if (bytes.size() > longest_record) return Reading::foreign;
+  Reader in(bytes);
+  const int version = in.number<int>(magic, '\n');
+  if (!in.good()) return Reading::foreign;
+  if (version > record_version) return Reading::newer;
+
+  in.expect("state: ");
+  record.released = in.left().starts_with("released");
+  in.expect(record.released ? "released\n" : "live    \n");
+  in.expect("mode: exclusive \n");
+  record.mode = Mode::exclusive;
+  record.number = in.number<std::uint64_t>("hold: ", '\n');
+  record.thread = in.number<std::int64_t>("thread: ", '\n');
+  record.child = in.number<std::int64_t>("child: ", ' ');
+  record.child_start = in.number<std::uint64_t>("", '\n');
+  const std::string_view head = bytes.substr(0, bytes.size() - in.left().size());
+  const auto sum = in.number<std::uint32_t>(check_key, '\n', 16);
+  if (!in.good() || sum != checksum(head)) return Reading::foreign;
+
+  record.scheme = in.text("scheme: ");
+  record.nonce = in.text("nonce: ");
+  record.boot = in.text("boot: ");
+  record.host = in.text("host: ");
+  record.pid_namespace = in.number<std::uint64_t>("pidns: ", '\n');
+  record.time_namespace = in.number<std::uint64_t>("timens: ", '\n');
+  record.pid = in.number<std::int64_t>("pid: ", '\n');
+  record.start = in.number<std::uint64_t>("start: ", '\n');
+  record.program = in.text("program: ");
+  record.reason = in.text("reason: ");
+  in.expect(last_line);
+  // Names are made of the nonce: it must be one.
+  const bool nonce_ok = is_nonce(record.nonce);
+  return in.good() && in.left().empty() && nonce_ok ? Reading::record : Reading::foreign;
+}
+
+}  // namespace lockfile::claim

@@ -1,0 +1,59 @@
+// The record that a holder leaves in its claim: who holds, since which boot, in which pid namespace. Strangers can
+// write such files, so reading one never trusts it. docs/on-disk-format.md describes the bytes.
+#pragma once
+
+#include <lockfile/holder.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace lockfile::claim {
+
+struct Record {
+  // The head: of fixed size, written in place, in one write, at the beginning of each hold.
+  bool released = false;  ///< given up by its maker, for good
+  Mode mode = Mode::exclusive;
+  std::uint64_t number = 0;
+  std::int64_t thread = 0;
+  std::int64_t child = 0;  ///< the process it was handed to; 0: none
+  std::uint64_t child_start = 0;
+
+  // The rest never changes.
+  std::string scheme;
+  std::string nonce;
+  std::string boot;
+  std::string host;
+  std::uint64_t pid_namespace = 0;
+  std::uint64_t time_namespace = 0;
+  std::int64_t pid = 0;
+  std::uint64_t start = 0;
+  std::string program;
+  std::string reason;
+
+  /// The same hold: what names it, and what a hand-over changes.
+  [[nodiscard]] bool operator==(const Record&) const = default;
+};
+
+inline constexpr int record_version = 1;
+/// A record is at most this long; a longer file is not one.
+inline constexpr std::size_t longest_record = 4096;
+inline constexpr std::size_t longest_reason = 400;
+
+[[nodiscard]] std::string format_head(const Record& record);
+[[nodiscard]] std::string format(const Record& record);
+
+enum class Reading : std::uint8_t {
+  record,
+  empty,    ///< no byte, or only zero bytes: the file system lost them in a power cut, or a claim is not finished
+  newer,    ///< ours, of a later version
+  foreign,  ///< anything else: torn, huge, another program's
+};
+/// Reads `bytes` into `record`, which is meaningful only when the answer is `Reading::record`.
+[[nodiscard]] Reading parse(std::string_view bytes, Record& record);
+
+/// What a terminal can show without being told anything: control characters and what is not UTF-8 become `\xNN`.
+[[nodiscard]] std::string printable(std::string_view text);
+
+}  // namespace lockfile::claim

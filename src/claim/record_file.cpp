@@ -1,0 +1,61 @@
+// Reading records and gathering evidence.
+#include "claim/record_file.hpp"
+
+#include "claim/names.hpp"
+#include "claim/trial.hpp"
+
+#include <array>
+#include <cerrno>
+#include <span>
+
+namespace lockfile::claim {
+
+os::Result<std::string> read_record_bytes(os::System& system, int descriptor) {
+  std::array<char, longest_record + 1> buffer{};
+  std::size_t size = 0;
+  constexpr int tries = 64;  // short reads and interruptions
+  for (int i = 0; i < tries && size < buffer.size(); ++i) {
+    const auto got = system.read(descriptor, std::span(buffer).subspan(size), size);
+    if (got.error == EINTR) continue;
+    if (!got.ok()) return {{}, got.error};
+    if (got.value == 0) break;
+    size += got.value;
+  }
+  return {std::string(buffer.data(), size), 0};
+}
+
+bool guard_usable(const Directory& directory) {
+  Trial trial;
+  if (directory.process().part<Trials>().find(directory.device(), trial)) return trial.guard_works;
+  return directory.local();
+}
+
+bool nonce_of_earlier_boot(const Directory& directory, std::string_view nonce) {
+  const std::string& boot = directory.process().identity().boot;
+  return !boot.empty() && !nonce_is_of_boot(nonce, boot) && !nonce_is_of_boot(nonce, {});
+}
+
+Evidence gather_evidence(const Directory& directory, int descriptor, Reading reading, const Record& record,
+                         ProcessesSeen& processes) {
+  Evidence seen;
+  seen.reading = reading;
+  seen.local = directory.local();
+  if (guard_usable(directory)) {
+    const auto locked = directory.system().lock_seen(descriptor, live_byte);
+    if (locked.ok()) seen.guard = locked.value ? Guard::held : Guard::free;
+  }
+  if (reading != Reading::record) return seen;
+  const os::Identity& self = directory.process().identity();
+  seen.released = record.released;
+  seen.boots_known = !self.boot.empty() && !record.boot.empty();
+  seen.same_boot = self.boot == record.boot;
+  seen.same_host = self.host == record.host;
+  seen.same_pid_namespace = self.pid_namespace != 0 && self.pid_namespace == record.pid_namespace;
+  if (seen.processes_visible()) {
+    processes = see_processes(directory.process(), record);
+    seen.processes = processes.state;
+  }
+  return seen;
+}
+
+}  // namespace lockfile::claim

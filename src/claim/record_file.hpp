@@ -1,0 +1,27 @@
+// A file that may hold a record, open: its bytes, and what can be seen of its holder.
+#pragma once
+
+#include "claim/directory.hpp"
+#include "claim/judge.hpp"
+#include "claim/record.hpp"
+
+#include <string>
+
+namespace lockfile::claim {
+
+/// The whole file, up to one byte more than a record may have.
+[[nodiscard]] os::Result<std::string> read_record_bytes(os::System& system, int descriptor);
+
+/// What is seen of the holder that `record` names. Takes nothing, so a live holder never notices. `processes` tells what became
+/// of its processes, where they can be seen from here.
+[[nodiscard]] Evidence gather_evidence(const Directory& directory, int descriptor, Reading reading,
+                                       const Record& record, ProcessesSeen& processes);
+
+/// Do guards work in this directory? As the trial said; without one (a reader that has no claim) they do where the
+/// file system is local.
+[[nodiscard]] bool guard_usable(const Directory& directory);
+
+/// Is that the nonce of a boot other than ours? False where either is not known.
+[[nodiscard]] bool nonce_of_earlier_boot(const Directory& directory, std::string_view nonce);
+
+}  // namespace lockfile::claim

@@ -1,0 +1,147 @@
+// Sweeping a directory.
+#include "claim/sweep.hpp"
+
+#include "claim/guard.hpp"
+#include "claim/judge.hpp"
+#include "claim/record_file.hpp"
+#include "claim/word.hpp"
+
+#include <cerrno>
+
+namespace lockfile::claim {
+namespace {
+
+class Sweeper {
+ public:
+  Sweeper(const Directory& directory, Clean clean) : directory_(directory), clean_(clean) {}
+
+  void look_at(const std::string& name, const SideName& side, Leftover& left) const {
+    const auto opened = system().open(directory_.descriptor(), name.c_str(), os::Open::look, 0);
+    if (!opened.ok()) {
+      left.note = code_message(opened.error);
+      return;
+    }
+    os::File file(system(), opened.value);
+    const auto info = system().stat(file.get());
+    if (!info.ok()) return;
+    if (info.value.type == os::FileType::directory) {
+      look_at_directory(name, side, std::move(file), left);
+    } else if (info.value.type == os::FileType::regular) {
+      look_at_file(name, side, file, info.value, left);
+    } else {
+      left.note = "neither a file nor a directory";
+    }
+  }
+
+ private:
+  [[nodiscard]] os::System& system() const noexcept { return directory_.system(); }
+  [[nodiscard]] static std::string code_message(int error) { return os::code_of(error).message(); }
+
+  void judge_file(int descriptor, const SideName& side, Leftover& left, Reading& reading) const {
+    Record record;
+    const auto bytes = read_record_bytes(system(), descriptor);
+    if (!bytes.ok()) {
+      left.note = code_message(bytes.error);
+      return;
+    }
+    reading = parse(bytes.value, record);
+    ProcessesSeen processes;
+    Evidence seen = gather_evidence(directory_, descriptor, reading, record, processes);
+    seen.earlier_boot_by_name = nonce_of_earlier_boot(directory_, side.nonce);
+    const Judgement judged = judge(seen);
+    left.maker = judged.verdict;
+    left.note = judged.note;
+  }
+
+  void look_at_file(const std::string& name, const SideName& side, const os::File& file, const os::FileInfo& info,
+                    Leftover& left) const {
+    Reading reading = Reading::foreign;
+    judge_file(file.get(), side, left, reading);
+    if (reading == Reading::empty && left.maker == Verdict::unknown) {
+      look_at_unfinished(name, info, left);
+      return;
+    }
+    if (left.maker != Verdict::dead || clean_ == Clean::look_only) return;
+    // More names than this one: its lock file, which a break removes first.
+    const bool may_stand = info.links > 1 && side.suffix != suffix::trial;
+    if (may_stand) {
+      left.note = "its lock file still stands";
+      return;
+    }
+    finish(system().unlink(directory_.descriptor(), name.c_str()), left);
+  }
+
+  // A claim that was made without O_TMPFILE has a name before it has a guard and a record. Who gets LIVE of it may
+  // unlink it: its maker, if it lives, looks at the link count after it has LIVE itself, and makes another.
+  void look_at_unfinished(const std::string& name, const os::FileInfo& info, Leftover& left) const {
+    left.note = "not finished";
+    const auto opened = system().open(directory_.descriptor(), name.c_str(), os::Open::update, 0);
+    if (!opened.ok()) return;
+    const os::File file(system(), opened.value);
+    const auto now = system().stat(file.get());
+    if (!now.ok() || !now.value.same_inode(info) || now.value.size != 0 || now.value.links != 1) return;
+    if (system().try_lock(file.get(), live_byte) != 0) {
+      left.maker = Verdict::alive;
+      return;
+    }
+    left.maker = Verdict::dead;
+    if (clean_ == Clean::remove_dead) finish(system().unlink(directory_.descriptor(), name.c_str()), left);
+  }
+
+  void look_at_directory(const std::string& name, const SideName& side, os::File directory, Leftover& left) const {
+    bool found = false;
+    for (int depth = 0; depth < 2; ++depth) {
+      const auto opened = system().open(directory.get(), holder_name, os::Open::look, 0);
+      if (!opened.ok()) break;
+      os::File inner(system(), opened.value);
+      const auto info = system().stat(inner.get());
+      if (!info.ok()) return;
+      if (info.value.type == os::FileType::directory) {
+        directory = std::move(inner);
+        continue;
+      }
+      Reading reading = Reading::foreign;
+      judge_file(inner.get(), side, left, reading);
+      found = true;
+      break;
+    }
+    if (clean_ == Clean::look_only) return;
+    if (!found) {
+      // Empty: on its way in or out. Removing it is refused as soon as something is inside, and its maker, if it lives,
+      // makes another.
+      const os::Status removed = system().remove_directory(directory_.descriptor(), name.c_str());
+      if (removed == 0) left.maker = Verdict::dead;
+      finish(removed, left);
+    } else if (left.maker == Verdict::dead) {
+      finish(take_apart(directory_, name.c_str()), left);
+    }
+  }
+
+  static void finish(os::Status status, Leftover& left) {
+    left.removed = status == 0 || status == ENOENT;
+    if (!left.removed) left.note = code_message(status);
+  }
+
+  const Directory& directory_;
+  Clean clean_;
+};
+
+}  // namespace
+
+os::Result<std::vector<Leftover>> sweep(const std::shared_ptr<Directory>& directory, const Names* names, Clean clean) {
+  os::Result<std::vector<Leftover>> found;
+  const auto entries = directory->system().list(directory->descriptor());
+  if (!entries.ok()) return {{}, entries.error};
+  const Sweeper sweeper(*directory, clean);
+  for (const std::string& name : entries.value) {
+    const auto side = parse_side_name(name);
+    if (!side || (names != nullptr && name != names->side(side->nonce, side->suffix))) continue;
+    Leftover left;
+    left.name = name;
+    sweeper.look_at(name, *side, left);
+    found.value.push_back(std::move(left));
+  }
+  return found;
+}
+
+}  // namespace lockfile::claim

@@ -1,0 +1,93 @@
+// Trying out file systems.
+#include "claim/trial.hpp"
+
+#include "claim/guard.hpp"
+
+namespace lockfile::claim {
+namespace {
+
+// Opens `name` and says whether LIVE is seen to be locked there.
+os::Result<bool> guard_seen(os::System& system, int directory, const char* name) {
+  const auto opened = system.open(directory, name, os::Open::look, 0);
+  if (!opened.ok()) return {false, opened.error};
+  const os::File file(system, opened.value);
+  return system.lock_seen(file.get(), live_byte);
+}
+
+void try_guard(Trial& trial, os::System& system, int directory, const char* name, bool live_locked) {
+  if (!live_locked) {
+    trial.guard_note = "byte-range locks are not supported";
+    return;
+  }
+  // Twice: between the two looks the first one's descriptor is closed.
+  for (const char* const complaint : {"is not seen through another name", "goes when another descriptor is closed"}) {
+    const auto seen = guard_seen(system, directory, name);
+    if (!seen.ok() || !seen.value) {
+      trial.guard_note = std::string("a byte-range lock ") + complaint;
+      return;
+    }
+  }
+  trial.guard_works = true;
+}
+
+}  // namespace
+
+os::Result<Trial> try_out(const Directory& directory, int descriptor, const char* own_name, const char* trial_name,
+                          bool live_locked) {
+  os::System& system = directory.system();
+  const int at = directory.descriptor();
+  Trial trial;
+
+  const os::Status linked = system.link(at, own_name, at, trial_name);
+  trial.hard_links = linked == 0;
+  if (linked == 0) {
+    const auto own = system.stat(descriptor);
+    const auto other = system.stat_at(at, trial_name, os::Links::keep);
+    // A count of one (sshfs) or an old one (bindfs) does not matter; another inode does.
+    trial.one_inode = own.ok() && other.ok() && own.value.same_inode(other.value);
+    try_guard(trial, system, at, trial_name, live_locked);
+    if (const os::Status removed = system.unlink(at, trial_name)) return {{}, removed};
+  } else if (os::cause_of(os::Call::link, linked) == os::Cause::unsupported) {
+    trial.link_error = linked;
+    try_guard(trial, system, at, own_name, live_locked);
+  } else {
+    return {{}, linked};
+  }
+
+  return {trial, 0};
+}
+
+os::Result<bool> marks_stay(const Directory& directory, const char* trial_name) {
+  os::System& system = directory.system();
+  const int at = directory.descriptor();
+  if (const os::Status made = system.make_directory(at, trial_name, 0700 | os::sticky)) return {false, made};
+  const auto marked = system.stat_at(at, trial_name, os::Links::keep);
+  if (const os::Status removed = system.remove_directory(at, trial_name)) return {false, removed};
+  return {marked.ok() && (marked.value.mode & os::sticky) != 0, marked.error};
+}
+
+bool Trials::rename_new_works(std::uint64_t device) {
+  const os::MutexGuard guard(system_, mutex_);
+  return known_[device].rename_new;
+}
+
+void Trials::rename_new_refused(std::uint64_t device) {
+  const os::MutexGuard guard(system_, mutex_);
+  known_[device].rename_new = false;
+}
+
+bool Trials::find(std::uint64_t device, Trial& trial) {
+  const os::MutexGuard guard(system_, mutex_);
+  const Known& known = known_[device];
+  if (known.tried) trial = known.trial;
+  return known.tried;
+}
+
+void Trials::remember(std::uint64_t device, const Trial& trial) {
+  const os::MutexGuard guard(system_, mutex_);
+  Known& known = known_[device];
+  known.trial = trial;
+  known.tried = true;
+}
+
+}  // namespace lockfile::claim

@@ -1,0 +1,456 @@
+// Reading and removing the lock word.
+#include "claim/word.hpp"
+
+#include "claim/guard.hpp"
+#include "claim/record_file.hpp"
+#include "os/watch.hpp"
+
+#include <lockfile/error.hpp>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace lockfile::claim {
+namespace {
+
+bool is_gone(int error) noexcept { return error == ENOENT || error == ENOTDIR; }
+
+}  // namespace
+
+Look Word::look(const Claim* own) const {
+  Look look;
+  const auto opened = system().open(directory_->descriptor(), name(), os::Open::look, 0);
+  if (!opened.ok()) {
+    if (is_gone(opened.error)) return look;
+    // A symbolic link (ELOOP), a socket (ENXIO), or a file that we may not read: somebody's all the same.
+    const auto info = system().stat_at(directory_->descriptor(), name(), os::Links::keep);
+    if (is_gone(info.error)) return look;
+    look.state = info.ok() ? Look::State::held : Look::State::failed;
+    look.error = info.error;
+    look.info = info.value;
+    look.foreign = true;
+    look.judgement.note = opened.error == EACCES                       ? "its record cannot be read"
+                          : info.value.type == os::FileType::symlink ? "a symbolic link"
+                          : info.value.type == os::FileType::regular ? "it cannot be opened"
+                                                                     : "neither a file nor a directory";
+    if (opened.error == EMFILE || opened.error == ENFILE || opened.error == ENOMEM || opened.error == EIO) {
+      look.state = Look::State::failed;
+      look.error = opened.error;
+    }
+    return look;
+  }
+  look.state = Look::State::held;
+  look.file = os::File(system(), opened.value);
+  const auto info = system().stat(look.file.get());
+  if (!info.ok()) {
+    look.state = Look::State::failed;
+    look.error = info.error;
+    return look;
+  }
+  look.info = info.value;
+  if (info.value.type == os::FileType::directory && !enter_word(look)) return look;
+  look_at_file(look, own);
+  return look;
+}
+
+// W is a directory: finds the record inside. False: there is none, and `look` says what it is.
+bool Word::enter_word(Look& look) const {
+  look.word = std::move(look.file);
+  look.word_info = look.info;
+  look.form = Form::inside;
+  int at = look.word.get();
+  os::File small;
+  for (;;) {
+    const auto opened = system().open(at, holder_name, os::Open::look, 0);
+    if (opened.ok()) {
+      look.file = os::File(system(), opened.value);
+      const auto info = system().stat(look.file.get());
+      if (!info.ok()) {
+        look.state = Look::State::failed;
+        look.error = info.error;
+        return false;
+      }
+      look.info = info.value;
+      if (info.value.type != os::FileType::directory || look.form == Form::nested) return true;
+      small = std::move(look.file);
+      at = small.get();
+      look.form = Form::nested;
+      continue;
+    }
+    look.foreign = true;
+    if (!is_gone(opened.error)) {
+      look.judgement.note = "its record cannot be read";
+      return false;
+    }
+    const auto entries = system().list(look.word.get());
+    const bool marked = (look.word_info.mode & os::sticky) != 0;
+    if (entries.ok() && entries.value.empty() && marked && look.form == Form::inside) {
+      look.state = Look::State::vacant;
+      return false;
+    }
+    look.judgement.note = "a directory of another program";
+    return false;
+  }
+}
+
+void Word::look_at_file(Look& look, const Claim* own) const {
+  if (own != nullptr && own->info().same_inode(look.info)) {
+    look.own = true;
+    return;
+  }
+  if (look.info.type != os::FileType::regular) {
+    look.foreign = true;
+    look.judgement.note = "neither a file nor a directory";
+    return;
+  }
+  // A kept claim serves many holds. Which one stands at W: read the record, see that W still is this inode, read again.
+  // One read alone may show the number of a hold that is not yet granted, or was over before.
+  auto bytes = read_record_bytes(system(), look.file.get());
+  if (!bytes.ok()) {
+    look.state = Look::State::failed;
+    look.error = bytes.error;
+    return;
+  }
+  const Reading reading = parse(bytes.value, look.record);
+  look.foreign = reading != Reading::record;
+  look.judgement = judge_record(look, reading);
+
+  const auto same = still_is(look);
+  const auto again = read_record_bytes(system(), look.file.get());
+  if (!same.ok() || !again.ok()) {
+    look.state = Look::State::failed;
+    look.error = same.ok() ? again.error : same.error;
+  } else if (!same.value || again.value != bytes.value) {
+    look.state = Look::State::changing;
+  }
+}
+
+Judgement Word::judge_record(Look& look, Reading reading) const {
+  Evidence seen = gather_evidence(*directory_, look.file.get(), reading, look.record, look.processes);
+  look.processes_visible = seen.processes_visible();
+  if (reading == Reading::empty && seen.guard == Guard::free) seen.earlier_boot_by_name = name_of_earlier_boot(look);
+  return judge(seen);
+}
+
+// A power cut keeps names and loses bytes. The claim's own name is then the only witness: it is a second name of the
+// inode that is open here, and its nonce begins with a hash of the boot id of its maker.
+bool Word::name_of_earlier_boot(const Look& look) const {
+  const auto names = system().list(directory_->descriptor());
+  if (!names.ok()) return false;
+  return std::any_of(names.value.begin(), names.value.end(), [&](const std::string& each) {
+    const auto side = parse_side_name(each);
+    if (!side || !side->suffix.empty() || each != names_.side(side->nonce)) return false;
+    if (!nonce_of_earlier_boot(*directory_, side->nonce)) return false;
+    const auto same = directory_->refers_to(each.c_str(), look.info);
+    return same.ok() && same.value;
+  });
+}
+
+// Does W still refer to what was looked at, and has the record inside not been exchanged?
+os::Result<bool> Word::still_is(const Look& look) const noexcept {
+  if (!look.word.is_open()) return directory_->refers_to(name(), look.info);
+  const auto word = directory_->refers_to(name(), look.word_info);
+  if (!word.ok() || !word.value || !look.file.is_open()) return word;
+  return directory_->refers_to(look.word.get(), look.form == Form::nested ? "holder/holder" : holder_name, look.info);
+}
+
+Holder Word::holder_of(const Look& look) const {
+  Holder holder;
+  holder.foreign = look.foreign;
+  holder.verdict = look.judgement.verdict;
+  holder.note = look.judgement.note;
+  holder.uid = look.info.uid;
+  // Linking a file and renaming a directory change it; so does a hand-over, at the beginning of a hold.
+  holder.since = look.form == Form::file ? look.info.changed : look.word_info.changed;
+  const Record& record = look.record;
+  if (look.foreign) return holder;
+  holder.mode = record.mode;
+  holder.scheme = record.scheme;
+  holder.nonce = record.nonce;
+  holder.number = record.number;
+  holder.host = record.host;
+  holder.pid = record.pid;
+  holder.handed_to = record.child;
+  holder.thread = record.thread;
+  holder.program = record.program;
+  holder.reason = record.reason;
+  const os::Identity& self = directory_->process().identity();
+  holder.this_process = look.processes_visible && record.pid == self.pid &&
+                        (record.start == self.start || record.time_namespace != self.time_namespace);
+  return holder;
+}
+
+std::vector<Watch> Word::watches(Look& look) const {
+  std::vector<Watch> on = std::move(look.processes.watches);
+  const auto watch = [&](os::File& file, const os::FileInfo& info, os::Notice notice) {
+    on.push_back(os::WatchSource::inode(std::move(file), info, notice));
+  };
+  // Names that come and go: for what cannot be watched itself, such as a plain locker's directory, whose rmdir is not
+  // reported while anybody has it open; and on file systems that report names only.
+  const auto watch_directory = [&] {
+    const auto opened = system().open(directory_->descriptor(), ".", os::Open::directory, 0);
+    if (!opened.ok()) return;
+    os::File file(system(), opened.value);
+    if (const auto info = system().stat(file.get()); info.ok()) watch(file, info.value, os::Notice::contents);
+  };
+  const bool plain_directory = look.word.is_open() && look.foreign;
+  const bool directory_needed = !look.file.is_open() || plain_directory || !directory_->local();
+  if (look.word.is_open() && !plain_directory) watch(look.word, look.word_info, os::Notice::word);
+  if (look.file.is_open() && !plain_directory) watch(look.file, look.info, os::Notice::file);
+  if (directory_needed) watch_directory();
+  return on;
+}
+
+os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
+  const auto info = system().stat(word.get());
+  if (!info.ok()) return info.error;
+  held.word_info = info.value;
+  const int at = directory_->descriptor();
+  os::Status error = claim.trial().hard_links ? system().link(at, claim.name().c_str(), word.get(), holder_name)
+                                              : static_cast<os::Status>(EPERM);
+  held.form = Form::inside;
+  std::string small;
+  if (os::cause_of(os::Call::link, error) == os::Cause::unsupported) {
+    held.form = Form::nested;
+    small = names_.side(claim.record().nonce, suffix::entry);
+    error = system().make_directory(at, small.c_str(), 0777);
+    if (error != 0 && error != EEXIST) return error;
+    const std::string inner = small + "/" + holder_name;
+    error = system().rename(at, claim.name().c_str(), at, inner.c_str());
+    if (error == 0) {
+      // Refused while a holder is there: neither a file nor a directory that is not empty is replaced.
+      error = system().rename(at, small.c_str(), word.get(), holder_name);
+      if (error != 0) (void)system().rename(at, inner.c_str(), at, claim.name().c_str());
+    }
+    if (error != 0) {
+      (void)system().remove_directory(at, small.c_str());
+      return error;
+    }
+  }
+  if (error != 0) return error;
+  const auto still = directory_->refers_to(name(), held.word_info);
+  if (still.ok() && still.value) {
+    if (held.form == Form::nested) claim.set_moved_into_word();
+    held.word = std::move(word);
+    return 0;
+  }
+  // It was renamed away, with us inside. What is not W is nobody's hold, so whatever stands in it may go.
+  if (held.form == Form::nested) {
+    (void)system().rename(word.get(), "holder/holder", at, claim.name().c_str());
+    (void)system().remove_directory(word.get(), holder_name);
+  } else {
+    (void)system().unlink(word.get(), holder_name);
+  }
+  return still.ok() ? static_cast<os::Status>(EEXIST) : still.error;
+}
+
+bool Word::still_held(const Held& held) const noexcept {
+  const auto still = directory_->refers_to(name(), held.word_info);
+  return still.ok() && still.value;
+}
+
+Word::Ending Word::release(Claim& claim, Held& held) const {
+  Ending ending;
+  const bool guarded = claim.trial().guard_works;
+  os::Status locked = 0;
+  if (guarded) {
+    do {
+      locked = system().try_lock(claim.descriptor(), remove_byte);
+    } while (locked == EINTR);
+  }
+  const auto ours = directory_->refers_to(name(), held.word_info);
+  if (ours.ok() && !ours.value) {
+    ending.lost = true;
+    if (guarded && locked == 0) (void)system().unlock(claim.descriptor(), remove_byte);
+    ending.claim_gone = claim.cleared() || held.form == Form::nested;
+    return ending;
+  }
+  os::Status error = ours.error;
+  if (error == 0 && locked == 0) {
+    const int at = directory_->descriptor();
+    if (held.form == Form::file) {
+      error = system().unlink(at, name());
+    } else if (!claim.directory_name().empty()) {
+      error = system().rename(at, name(), at, claim.directory_name().c_str());
+    } else {
+      const std::string away = names_.side(claim.record().nonce, suffix::taken_away(claim.record().number));
+      error = system().rename(at, name(), at, away.c_str());
+      if (error == 0) (void)take_apart(*directory_, away.c_str());  // what stays is found by doctor
+      ending.claim_gone = held.form == Form::nested;
+    }
+    if (error == 0) {
+      if (guarded) (void)system().unlock(claim.descriptor(), remove_byte);
+      return ending;
+    }
+  }
+  // REMOVE is a breaker's, who may be stopped: do not wait for it. Or W may not be removed. Either way the hold ends
+  // here: whoever comes next finds the mark and removes W.
+  const os::Status marked = claim.give_up();
+  ending.claim_gone = true;
+  const bool only_in_turn = error == 0 && os::cause_of(os::Call::try_lock, locked) == os::Cause::contention;
+  ending.error = marked != 0 ? marked : only_in_turn ? 0 : error != 0 ? error : locked;
+  return ending;
+}
+
+Removal Word::refused(os::Status error, const Look& look, std::string what) const {
+  Removal removal{Removal::Result::refused, os::code_of(error), std::move(what)};
+  if (error == EACCES || error == EPERM) removal.what += ", owned by uid " + std::to_string(look.info.uid);
+  return removal;
+}
+
+// Opens the file with the record for writing, while the look's own descriptor keeps its number, and locks REMOVE.
+// Without: the answer is in `removal`.
+os::File Word::open_for_removal(const Look& look, Removal& removal) const {
+  if (!guard_usable(*directory_)) {
+    removal = {Removal::Result::refused, make_error_code(errc::cannot_break),
+               "cannot remove '" + names_.word() + "'"};
+    return {};
+  }
+  const int at = look.word.is_open() ? look.word.get() : directory_->descriptor();
+  const char* const path = look.form == Form::file ? name() : look.form == Form::inside ? holder_name : "holder/holder";
+  const auto opened = system().open(at, path, os::Open::update, 0);
+  if (!opened.ok()) {
+    removal = is_gone(opened.error) || opened.error == ELOOP || opened.error == EISDIR
+                  ? Removal{}
+                  : refused(opened.error, look, "cannot open '" + names_.word() + "' to remove it");
+    return {};
+  }
+  os::File file(system(), opened.value);
+  const auto info = system().stat(file.get());
+  if (!info.ok() || !info.value.same_inode(look.info)) {
+    removal = {};
+    return {};
+  }
+  const os::Status locked = system().try_lock(file.get(), remove_byte);
+  if (os::cause_of(os::Call::try_lock, locked) == os::Cause::contention || locked == EINTR) {
+    removal.result = Removal::Result::in_turn;
+    return {};
+  }
+  if (locked != 0) {
+    removal = refused(locked, look, "cannot lock '" + names_.word() + "' to remove it");
+    return {};
+  }
+  return file;
+}
+
+// REMOVE is locked and W was seen to be it. Closing the descriptor gives REMOVE back.
+Removal Word::remove(const Look& look) const {
+  const int at = directory_->descriptor();
+  os::Status error = 0;
+  if (look.form == Form::file) {
+    error = system().unlink(at, name());
+  } else {
+    // Renamed away first and taken apart there: by the time its entry is gone, the name W may be somebody else's.
+    const std::string unique =
+        look.foreign ? make_nonce(directory_->process().identity().boot, system().random()) : look.record.nonce;
+    const std::string away = names_.side(unique, suffix::taken_away(look.record.number));
+    error = system().rename(at, name(), at, away.c_str());
+    if (error == 0) (void)take_apart(*directory_, away.c_str());  // what stays is found by doctor
+  }
+  if (is_gone(error)) return {};
+  if (error != 0) return refused(error, look, "cannot remove '" + names_.word() + "'");
+  return {Removal::Result::removed, {}, {}};
+}
+
+Removal Word::break_stale(Look& look) const {
+  Removal removal;
+  const os::File file = open_for_removal(look, removal);
+  if (!file.is_open()) return removal;
+  const auto still = still_is(look);
+  if (!still.ok()) return refused(still.error, look, "cannot look at '" + names_.word() + "'");
+  if (!still.value) return {};
+  // Judged again, through the descriptor of the first look: a verdict belongs to a descriptor.
+  const auto bytes = read_record_bytes(system(), look.file.get());
+  if (!bytes.ok()) return refused(bytes.error, look, "cannot read '" + names_.word() + "'");
+  look.judgement = judge_record(look, parse(bytes.value, look.record));
+  if (look.judgement.verdict != Verdict::dead) return {};
+  removal = remove(look);
+  if (removal.result == Removal::Result::removed && !look.foreign) {
+    // The dead claim's own name: it holds the nonce, so it is never anybody else's.
+    (void)system().unlink(directory_->descriptor(), names_.side(look.record.nonce).c_str());
+  }
+  return removal;
+}
+
+Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
+  Look look = this->look(nullptr);
+  switch (look.state) {
+    case Look::State::free:
+    case Look::State::changing:
+    case Look::State::vacant:  // nobody's; the next one moves in
+      return {};
+    case Look::State::failed:
+      return {Removal::Result::refused, os::code_of(look.error), "cannot look at '" + names_.word() + "'"};
+    case Look::State::held:
+      break;
+  }
+  if (look.foreign) {
+    if (hold != nullptr) return {};
+    if (foreign_too) return remove_foreign(look);
+    return {Removal::Result::refused, make_error_code(errc::foreign), "cannot break '" + names_.word() + "'"};
+  }
+  Removal removal;
+  const os::File file = open_for_removal(look, removal);
+  if (!file.is_open()) return removal;
+  // W first, and only then the hold: linking needs no REMOVE, so before W was seen to be this inode under REMOVE, its
+  // maker could still have released one hold and be about to link the next.
+  //   maker:   release 5                 number 6, link
+  //   breaker:           compare 5: yes                  W is I: yes   unlink: hold 6
+  const auto still = still_is(look);
+  if (!still.ok()) return refused(still.error, look, "cannot look at '" + names_.word() + "'");
+  if (!still.value) return {};
+  if (hold != nullptr) {
+    const auto bytes = read_record_bytes(system(), look.file.get());
+    Record now;
+    if (!bytes.ok() || parse(bytes.value, now) != Reading::record) return {};
+    if (now.nonce != hold->nonce || now.number != hold->number) return {};
+  }
+  return remove(look);
+}
+
+// Another program's lock: it knows nothing of REMOVE, so what stands here may be exchanged between look and removal.
+// That is why it is only done when the caller says so.
+Removal Word::remove_foreign(const Look& look) const {
+  const int at = directory_->descriptor();
+  if (!look.word.is_open()) {
+    const os::Status error = system().unlink(at, name());
+    if (is_gone(error)) return {};
+    if (error != 0) return refused(error, look, "cannot remove '" + names_.word() + "'");
+    return {Removal::Result::removed, {}, {}};
+  }
+  const std::string away = names_.side(make_nonce(directory_->process().identity().boot, system().random()),
+                                       suffix::taken_away(0));
+  if (const os::Status error = system().rename(at, name(), at, away.c_str())) {
+    return is_gone(error) ? Removal{} : refused(error, look, "cannot remove '" + names_.word() + "'");
+  }
+  const os::Status error = system().remove_directory(at, away.c_str());
+  if (error == 0) return {Removal::Result::removed, {}, {}};
+  // Not empty: not for us to delete. Back where it was, if that name is still free.
+  (void)system().rename_new(at, away.c_str(), at, name());
+  return refused(error, look, "cannot remove directory '" + names_.word() + "'");
+}
+
+os::Status take_apart(const Directory& directory, const char* name) noexcept {
+  os::System& system = directory.system();
+  const int at = directory.descriptor();
+  constexpr int tries = 64;  // each further one needs a late comer, and each of those comes once
+  os::Status error = 0;
+  for (int i = 0; i < tries; ++i) {
+    const auto opened = system.open(at, name, os::Open::look, 0);
+    if (!opened.ok()) return is_gone(opened.error) ? 0 : opened.error;
+    const os::File gone(system, opened.value);
+    if (const os::Status removed = system.unlink(gone.get(), holder_name); removed != 0 && removed != ENOENT) {
+      if (const auto inner = system.open(gone.get(), holder_name, os::Open::look, 0); inner.ok()) {
+        const os::File small(system, inner.value);
+        (void)system.unlink(small.get(), holder_name);
+      }
+      (void)system.remove_directory(gone.get(), holder_name);
+    }
+    error = system.remove_directory(at, name);
+    if (error == 0 || error == ENOENT) return 0;
+    if (os::cause_of(os::Call::remove_directory, error) != os::Cause::contention) return error;
+  }
+  return error;
+}
+
+}  // namespace lockfile::claim

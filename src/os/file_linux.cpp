@@ -1,0 +1,127 @@
+// Files: what is Linux's own (O_TMPFILE, O_PATH, renameat2, open-file-description locks, types of file systems).
+#include "os/posix.hpp"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+
+namespace lockfile::os {
+namespace {
+
+struct KnownFileSystem {
+  std::uint64_t type;
+  const char* name;
+  bool local;
+};
+
+// "Local" means: one kernel sees everything that happens on it, byte-range locks work through every name of a file,
+// and no other host can mount it at the same time in the ordinary way. What is not listed counts as network.
+constexpr std::array known_file_systems = {
+    KnownFileSystem{0xEF53, "ext4", true},          // also ext2 and ext3
+    KnownFileSystem{0x58465342, "xfs", true},       //
+    KnownFileSystem{0x9123683E, "btrfs", true},     //
+    KnownFileSystem{0x01021994, "tmpfs", true},     //
+    KnownFileSystem{0x858458F6, "ramfs", true},     //
+    KnownFileSystem{0x794C7630, "overlay", true},   //
+    KnownFileSystem{0xF2F52010, "f2fs", true},      //
+    KnownFileSystem{0x2FC12FC1, "zfs", true},       //
+    KnownFileSystem{0xCA451A4E, "bcachefs", true},  //
+    KnownFileSystem{0x52654973, "reiserfs", true},  //
+    KnownFileSystem{0x3153464A, "jfs", true},       //
+    KnownFileSystem{0x4D44, "vfat", true},          //
+    KnownFileSystem{0x2011BAB0, "exfat", true},     //
+    KnownFileSystem{0x65735546, "fuse", false},     //
+    KnownFileSystem{0x6969, "nfs", false},          //
+    KnownFileSystem{0xFF534D42, "cifs", false},     //
+    KnownFileSystem{0xFE534D42, "smb2", false},     //
+    KnownFileSystem{0x01021997, "9p", false},       // passes the host's own type through on some servers
+    KnownFileSystem{0x00C36400, "ceph", false},     //
+    KnownFileSystem{0x7461636F, "ocfs2", false},    //
+    KnownFileSystem{0x01161970, "gfs2", false},     //
+    KnownFileSystem{0x0BD00BD0, "lustre", false},   //
+    KnownFileSystem{0x5346414F, "afs", false},      //
+};
+
+// A lock of one byte, for the descriptions' own calls of fcntl(2).
+struct flock byte_range(short type, std::uint64_t byte) noexcept {
+  struct flock range = {};
+  range.l_type = type;
+  range.l_whence = SEEK_SET;
+  range.l_start = static_cast<off_t>(byte);
+  range.l_len = 1;
+  return range;  // l_pid must be 0 for the F_OFD commands
+}
+
+int flags_of(Open how) noexcept {
+  // O_NONBLOCK: a FIFO or a leased file planted at one of our names must not hold us up.
+  constexpr int always = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+  switch (how) {
+    case Open::look:
+      return always | O_NOFOLLOW | O_RDONLY;
+    case Open::update:
+      return always | O_NOFOLLOW | O_RDWR;
+    case Open::create:
+      return always | O_NOFOLLOW | O_RDWR | O_CREAT | O_EXCL;
+    case Open::temporary:
+      return always | O_RDWR | O_TMPFILE;
+    case Open::directory:
+      break;
+  }
+  return O_CLOEXEC | O_PATH | O_DIRECTORY;
+}
+
+}  // namespace
+
+Result<int> RealSystem::open(int at, const char* name, Open how, std::uint32_t mode) noexcept {
+  return descriptor_result(::openat(at, name, flags_of(how), mode));
+}
+
+Status RealSystem::link_temporary(int descriptor, int at, const char* name) noexcept {
+  // AT_EMPTY_PATH would need a capability before Linux 6.10; open(2) recommends this way.
+  std::array<char, 40> path{};
+  std::snprintf(path.data(), path.size(), "/proc/self/fd/%d", descriptor);
+  if (::linkat(AT_FDCWD, path.data(), at, name, AT_SYMLINK_FOLLOW) == 0) return 0;
+  const int error = errno;
+  if (error != ENOENT && error != EACCES && error != EPERM) return error;
+  // Perhaps /proc is not there, or hides itself.
+  return ::linkat(descriptor, "", at, name, AT_EMPTY_PATH) == 0 ? 0 : error;
+}
+
+Status RealSystem::rename_new(int from_at, const char* from, int to_at, const char* to) noexcept {
+  return status(::renameat2(from_at, from, to_at, to, RENAME_NOREPLACE));
+}
+
+Result<FileSystem> RealSystem::file_system(int descriptor) {
+  struct statfs got = {};
+  if (::fstatfs(descriptor, &got) < 0) return {{}, errno};
+  const auto type = static_cast<std::uint64_t>(got.f_type) & 0xFFFFFFFFU;
+  for (const KnownFileSystem& known : known_file_systems) {
+    if (known.type == type) return {{known.name, known.local}, 0};
+  }
+  std::array<char, 32> number{};
+  std::snprintf(number.data(), number.size(), "type 0x%llx", static_cast<unsigned long long>(type));
+  return {{number.data(), false}, 0};
+}
+
+Status RealSystem::try_lock(int descriptor, std::uint64_t byte) noexcept {
+  struct flock range = byte_range(F_WRLCK, byte);
+  return status(::fcntl(descriptor, F_OFD_SETLK, &range));
+}
+
+Status RealSystem::unlock(int descriptor, std::uint64_t byte) noexcept {
+  struct flock range = byte_range(F_UNLCK, byte);
+  return status(::fcntl(descriptor, F_OFD_SETLK, &range));
+}
+
+Result<bool> RealSystem::lock_seen(int descriptor, std::uint64_t byte) noexcept {
+  struct flock range = byte_range(F_WRLCK, byte);
+  if (::fcntl(descriptor, F_OFD_GETLK, &range) < 0) return {false, errno};
+  return {range.l_type != F_UNLCK, 0};
+}
+
+}  // namespace lockfile::os

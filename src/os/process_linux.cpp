@@ -1,0 +1,64 @@
+// Processes, users and threads, as Linux shows them.
+#include "os/posix.hpp"
+
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+namespace lockfile::os {
+
+std::int64_t RealSystem::process_id() noexcept { return ::getpid(); }
+std::int64_t RealSystem::thread_id() noexcept { return ::syscall(SYS_gettid); }
+std::uint32_t RealSystem::user_id() noexcept { return ::geteuid(); }
+
+Result<int> RealSystem::open_process(std::int64_t pid) noexcept {
+  return descriptor_result(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0U));
+}
+
+Result<bool> RealSystem::readable(int descriptor) noexcept {
+  pollfd one = {descriptor, POLLIN, 0};
+  const int got = ::poll(&one, 1, 0);
+  if (got < 0) return {false, errno};
+  return {got > 0, 0};
+}
+
+bool RealSystem::process_exists(std::int64_t pid) noexcept {
+  return ::kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH;
+}
+
+Result<std::uint64_t> RealSystem::process_start(std::int64_t pid) noexcept {
+  std::array<char, 48> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%lld/stat", static_cast<long long>(pid));
+  std::array<char, 1024> text{};
+  const auto size = read_small_file(path.data(), text);
+  if (!size.ok()) return {0, size.error};
+  // Field 2, the program's name in brackets, may hold spaces and brackets of its own; what follows the last one is
+  // numbers. The start is field 22, the 20th after it.
+  const std::string_view line(text.data(), size.value);
+  std::size_t at = line.rfind(')');
+  if (at == std::string_view::npos) return {0, EINVAL};
+  for (int field = 2; field < 22; ++field) {
+    at = line.find(' ', at + 1);
+    if (at == std::string_view::npos) return {0, EINVAL};
+  }
+  std::uint64_t start = 0;
+  const auto parsed = std::from_chars(line.data() + at + 1, line.data() + line.size(), start);
+  if (parsed.ec != std::errc{}) return {0, EINVAL};
+  return {start, 0};
+}
+
+void RealSystem::lock(Mutex& mutex) noexcept { mutex.mutex_.lock(); }
+void RealSystem::unlock(Mutex& mutex) noexcept { mutex.mutex_.unlock(); }
+
+void RealSystem::fatal(std::string_view message) noexcept {
+  std::fprintf(stderr, "lockfile: %.*s\n", static_cast<int>(message.size()), message.data());
+  std::abort();
+}
+
+}  // namespace lockfile::os

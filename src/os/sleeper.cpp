@@ -1,0 +1,144 @@
+// Sleeping on events.
+#include "os/sleeper.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace lockfile::os {
+
+std::shared_ptr<Notifier::Instance> Notifier::instance(Process& process) {
+  const MutexGuard guard(system_, mutex_);
+  std::shared_ptr<Instance> open = instance_.lock();
+  if (open && open->descriptor.get() >= 0) return open;
+  const auto descriptor = system_.notify_open();
+  if (!descriptor.ok()) return nullptr;  // EMFILE: a reason to poll, not to fail
+  open = std::make_shared<Instance>();
+  open->descriptor.open(process, descriptor.value);
+  instance_ = open;
+  return open;
+}
+
+int Notifier::subscribe(const Instance& instance, int descriptor, Notice notice, Sleeper& sleeper) {
+  const MutexGuard guard(system_, mutex_);
+  subscriptions_.reserve(subscriptions_.size() + 1);
+  const auto watch = system_.notify_add(instance.descriptor.get(), descriptor, notice);
+  if (!watch.ok()) return -1;
+  subscriptions_.push_back({watch.value, &sleeper});
+  return watch.value;
+}
+
+void Notifier::unsubscribe(const Instance& instance, int watch, Sleeper& sleeper) noexcept {
+  const MutexGuard guard(system_, mutex_);
+  const auto ours = std::find_if(subscriptions_.begin(), subscriptions_.end(), [&](const Subscription& each) {
+    return each.watch == watch && each.sleeper == &sleeper;
+  });
+  if (ours != subscriptions_.end()) subscriptions_.erase(ours);
+  const bool others = std::any_of(subscriptions_.begin(), subscriptions_.end(),
+                                  [&](const Subscription& each) { return each.watch == watch; });
+  if (!others) system_.notify_remove(instance.descriptor.get(), watch);
+}
+
+void Notifier::dispatch(const Instance& instance, Sleeper& reader) {
+  const MutexGuard guard(system_, mutex_);
+  const auto notifications = system_.notify_read(instance.descriptor.get());
+  const bool everything = !notifications.ok();
+  const auto concerns = [&](int watch) {
+    return everything || std::any_of(notifications.value.begin(), notifications.value.end(),
+                                     [&](const Notification& each) { return each.everything || each.watch == watch; });
+  };
+  for (const Subscription& each : subscriptions_) {
+    if (!concerns(each.watch)) continue;
+    for (Sleeper::Entry& entry : each.sleeper->entries_) {
+      if (entry.number == each.watch) entry.fired = true;
+    }
+    if (each.sleeper != &reader) each.sleeper->wake();
+  }
+}
+
+Sleeper::Sleeper(Process& process) : process_(process), system_(process.system()) {
+  // Without an event (EMFILE) nobody can wake us: `arm` then says `not_all`, and the caller looks now and then.
+  if (const auto event = system_.event_open(); event.ok()) event_ = File(system_, event.value);
+}
+
+Sleeper::~Sleeper() {
+  for (const Entry& entry : entries_) disarm(entry);
+}
+
+void Sleeper::disarm(const Entry& entry) noexcept {
+  if (entry.number >= 0) process_.notifier().unsubscribe(*instance_, entry.number, *this);
+}
+
+bool Sleeper::arm_one(const Watch& watch) {
+  WatchSource& source = watch.source();
+  entries_.reserve(entries_.size() + 1);  // nothing may throw between subscribing and remembering it
+  int number = -1;
+  if (source.kind() == WatchSource::Kind::inode) {
+    if (!instance_) instance_ = process_.notifier().instance(process_);
+    if (instance_) number = process_.notifier().subscribe(*instance_, source.descriptor(), source.notice(), *this);
+    source.close();
+    if (number < 0) return false;
+  }
+  const MutexGuard guard(system_, process_.notifier().mutex_);
+  entries_.push_back({watch, number, false});
+  return true;
+}
+
+Sleeper::Armed Sleeper::arm(std::span<const Watch> on) {
+  const auto wanted = [&](const Entry& entry) {
+    return !entry.fired && std::any_of(on.begin(), on.end(), [&](const Watch& watch) {
+      return watch.source().same_as(entry.watch.source());
+    });
+  };
+  std::vector<Entry> dropped;
+  {
+    const MutexGuard guard(system_, process_.notifier().mutex_);
+    const auto first_dropped = std::stable_partition(entries_.begin(), entries_.end(), wanted);
+    dropped.assign(first_dropped, entries_.end());
+    entries_.erase(first_dropped, entries_.end());
+  }
+  for (const Entry& entry : dropped) disarm(entry);
+
+  bool all = event_.is_open();
+  bool anew = false;
+  for (const Watch& watch : on) {
+    const bool armed = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+      return watch.source().same_as(entry.watch.source());
+    });
+    if (armed) {
+      if (watch.source().kind() == WatchSource::Kind::inode) watch.source().close();
+    } else if (arm_one(watch)) {
+      anew = true;
+    } else {
+      all = false;
+    }
+  }
+  return !all ? Armed::not_all : anew ? Armed::anew : Armed::as_before;
+}
+
+Status Sleeper::sleep(std::optional<std::chrono::steady_clock::time_point> deadline) {
+  std::vector<System::Waitable> on;
+  on.reserve(entries_.size() + 2);
+  const bool inodes = std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.number >= 0; });
+  if (event_.is_open()) on.push_back({event_.get()});
+  if (inodes) on.push_back({instance_->descriptor.get()});
+  const std::size_t fixed = on.size();
+  for (const Entry& entry : entries_) {
+    if (entry.number < 0) on.push_back({entry.watch.source().descriptor()});
+  }
+  if (const Status failed = system_.wait(on, deadline)) return failed;
+
+  if (event_.is_open() && on[0].fired) system_.event_clear(event_.get());
+  if (inodes && on[fixed - 1].fired) process_.notifier().dispatch(*instance_, *this);
+  std::size_t at = fixed;
+  for (Entry& entry : entries_) {
+    // Dropped at the next arm: a pidfd stays readable for ever.
+    if (entry.number < 0 && on[at++].fired) entry.fired = true;
+  }
+  return 0;
+}
+
+void Sleeper::wake() noexcept {
+  if (event_.is_open()) system_.event_set(event_.get());
+}
+
+}  // namespace lockfile::os
