@@ -230,7 +230,7 @@ std::unique_ptr<Locker> make_locker(std::string_view contestant, const WorkDirec
   return std::make_unique<LibraryLocker>(directory.file(contestant), contestant);
 }
 
-Report::Report(std::string question, const Arguments& arguments, const WorkDirectory& directory)
+Report::Report(const std::string& question, const Arguments& arguments, const WorkDirectory& directory)
     : json_file_(arguments.json) {
   std::printf("%s (%s)\n", question.c_str(), directory.file_system().c_str());
   json_ = "{\"question\": \"" + question + "\", \"file_system\": \"" + directory.file_system() + "\", \"series\": [";

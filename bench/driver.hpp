@@ -117,7 +117,7 @@ class Locker {
 /// Prints a question, its table and its targets as they come; keeps the raw data for `--json`.
 class Report {
  public:
-  Report(std::string question, const Arguments& arguments, const WorkDirectory& directory);
+  Report(const std::string& question, const Arguments& arguments, const WorkDirectory& directory);
   Report(const Report&) = delete;
   Report& operator=(const Report&) = delete;
   ~Report();
