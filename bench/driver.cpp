@@ -2,15 +2,19 @@
 #include "driver.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
 #include <csignal>
@@ -202,6 +206,59 @@ class FlockLocker : public Locker {
   int file_;
 };
 
+// The least that a lock file with events can be: link(2) of a kept inode, and inotify(7) on the inode that is in the
+// way. Watch, look again, sleep. It knows nothing of dead holders, so it is a floor and no lock.
+class BareLocker : public Locker {
+ public:
+  explicit BareLocker(const bench::WorkDirectory& directory)
+      : word_(directory.file("bare.lock")),
+        claim_(directory.file("bare." + std::to_string(getpid()))),
+        notify_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
+    const int file = open(claim_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (file < 0 || notify_ < 0) fail("open");
+    close(file);
+  }
+  ~BareLocker() override {
+    unlink(claim_.c_str());
+    close(notify_);
+  }
+  void acquire() override {
+    while (link(claim_.c_str(), word_.c_str()) != 0) {
+      if (errno != EEXIST) fail("link");
+      const int file = open(word_.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+      if (file < 0) continue;
+      sleep_on(file);
+    }
+  }
+  void release() override {
+    if (unlink(word_.c_str()) != 0) fail("unlink");
+  }
+
+ private:
+  void sleep_on(int file) const {
+    const std::string by_descriptor = "/proc/self/fd/" + std::to_string(file);
+    const int watch = inotify_add_watch(notify_, by_descriptor.c_str(), IN_ATTRIB | IN_DELETE_SELF);
+    struct stat held {};
+    struct stat now {};
+    const bool same = watch >= 0 && fstat(file, &held) == 0 && lstat(word_.c_str(), &now) == 0 &&
+                      held.st_ino == now.st_ino && held.st_dev == now.st_dev;
+    close(file);
+    if (same) {
+      pollfd on{.fd = notify_, .events = POLLIN, .revents = 0};
+      poll(&on, 1, -1);
+    }
+    if (watch >= 0) inotify_rm_watch(notify_, watch);
+    // Last, since the removal too leaves an event behind (IN_IGNORED), and the next sleep must not find it.
+    std::array<char, 4096> events;
+    while (read(notify_, events.data(), events.size()) > 0) {
+    }
+  }
+
+  std::string word_;
+  std::string claim_;
+  int notify_;
+};
+
 lockfile::Options by_scheme(std::string_view name) {
   lockfile::Options options;
   options.scheme = name;
@@ -227,6 +284,7 @@ const std::vector<std::string>& contestants() {
 
 std::unique_ptr<Locker> make_locker(std::string_view contestant, const WorkDirectory& directory) {
   if (contestant == "flock") return std::make_unique<FlockLocker>(directory.file("flock"));
+  if (contestant == bare) return std::make_unique<BareLocker>(directory);
   return std::make_unique<LibraryLocker>(directory.file(contestant), contestant);
 }
 

@@ -112,6 +112,8 @@ class Locker {
 
 /// "flock" is flock(2), the floor; "link" and "mkdir" are the library's schemes.
 [[nodiscard]] const std::vector<std::string>& contestants();
+/// One more, for some questions: link(2) and inotify(7) and nothing else.
+inline constexpr std::string_view bare = "bare link + inotify";
 [[nodiscard]] std::unique_ptr<Locker> make_locker(std::string_view contestant, const WorkDirectory& directory);
 
 /// Prints a question, its table and its targets as they come; keeps the raw data for `--json`.

@@ -74,7 +74,8 @@ int main(int argc, char** argv) {
   const bench::Arguments arguments(argc, argv);
   const bench::WorkDirectory directory(arguments.directory);
   bench::Report report("throughput and fairness", arguments, directory);
-  const auto& names = bench::contestants();
+  std::vector<std::string> names = bench::contestants();
+  names.emplace_back(bench::bare);
   report.row({"processes, lock", "holds/s", "to flock", "least:mean", "cpu us/hold"});
   for (const std::size_t processes : {2U, 8U, 32U}) {
     std::vector<Series> series(names.size());
