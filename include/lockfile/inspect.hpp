@@ -3,6 +3,7 @@
 #pragma once
 
 #include <lockfile/holder.hpp>
+#include <lockfile/wait.hpp>
 
 #include <cstdint>
 #include <optional>
@@ -42,6 +43,11 @@ struct Standing {
 
 /// The lock files (`*.lock`) that stand in a directory, by name. Reads only.
 [[nodiscard]] std::vector<Standing> list_locks(std::string_view directory, std::error_code& ec);
+
+/// Waits until nobody holds the lock on `path` by a lock file, and takes nothing: when it returns, somebody else may
+/// have it already. A stale lock counts as free. Needs no right to write. `ec`: `errc::timed_out` (zero or negative:
+/// `errc::already_locked`), `errc::stopped`, or the cause why it cannot be told.
+void wait_until_free(std::string_view path, const Wait& wait, std::error_code& ec) noexcept;
 
 /// Something that a claim left in a directory besides its lock file.
 struct Leftover {

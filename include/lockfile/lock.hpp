@@ -21,8 +21,7 @@ namespace lockfile {
 
 namespace core {
 class Engine;
-struct Outcome;
-}  // namespace core
+}
 
 /// A lock on a path, by some scheme.
 ///
@@ -52,8 +51,8 @@ struct Outcome;
 /// library, or the system's cause of what would be `LockFailed`.
 class Lock {
  public:
-  /// Names the lock; opens nothing. `path` is for messages. Throws `LockFailed` with `std::errc::invalid_argument` for a path that names no
-  /// file (empty, `/`, or ending in `.` or `..`) or a reason of over 400 bytes.
+  /// Names the lock; opens nothing. `path` is for messages. Throws `LockFailed` with `std::errc::invalid_argument` for
+  /// a path that names no file (empty, `/`, or ending in `.` or `..`) or a reason of over 400 bytes.
   Lock(std::string_view path, std::unique_ptr<Scheme> scheme, const Options& options = {});
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
@@ -141,6 +140,9 @@ class Lock {
   [[nodiscard]] const std::string& path() const noexcept;
   /// The scheme's name; "auto" becomes "link" or "mkdir" with the first attempt.
   [[nodiscard]] std::string_view scheme() const noexcept;
+
+ protected:
+  explicit Lock(std::unique_ptr<core::Engine> engine) noexcept;
 
  private:
   bool try_acquire(const Wait& wait);

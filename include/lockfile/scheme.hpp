@@ -72,7 +72,7 @@ class Attempt {
   Attempt() = default;
   Attempt(const Attempt&) = delete;
   Attempt& operator=(const Attempt&) = delete;
-  /// No input or output: the lock object has called `release`, `withdraw` or `abandon_in_child` before.
+  /// No input or output: the lock object has called `release`, `withdraw` or `abandon` before.
   virtual ~Attempt() = default;
 
   /// One bounded try. Called again after the watches have been armed, and after every wake-up.
@@ -83,10 +83,11 @@ class Attempt {
   virtual std::error_code release() noexcept = 0;
   /// A fresh look: is it still held?
   virtual bool still_held() noexcept = 0;
-  /// When one of these fires the hold may have been lost.
-  [[nodiscard]] virtual std::span<const Watch> lost() const noexcept = 0;
-  /// In a forked child: close descriptors and nothing else; the hold is the parent's.
-  virtual void abandon_in_child() noexcept = 0;
+  /// When one of these fires the hold may have been lost. Empty: no event tells; ask `still_held`.
+  [[nodiscard]] virtual std::span<const Watch> lost() const noexcept { return {}; }
+  /// Close descriptors and touch no file: in a forked child the hold is the parent's; and a hold that was handed over
+  /// goes on without us.
+  virtual void abandon() noexcept = 0;
 
   /// Makes the hold last until the process `child` has ended too. Schemes without `Traits::handed_over` refuse.
   virtual std::error_code hand_over(std::int64_t child) noexcept;
@@ -128,10 +129,10 @@ class Scheme {
   /// Who holds now; empty: free. A failed look sets `why`.
   [[nodiscard]] virtual std::vector<Holder> holders(std::error_code& why) = 0;
   /// Removes that hold if `proof` allows. No error: it is gone by our hand. `errc::not_locked`: it was gone before, or
-  /// is not stale.
+  /// is not stale. `std::errc::resource_unavailable_try_again`: somebody else is removing it just now.
   virtual std::error_code break_hold(const Holder& hold, Proof proof) noexcept = 0;
-  /// In a forked child: forget what is kept between acquisitions without touching files.
-  virtual void abandon_in_child() noexcept {}
+  /// In a forked child: close what is kept between acquisitions and touch no file.
+  virtual void abandon() noexcept {}
 };
 
 /// The smallest scheme: one try and one release; waiting is by polling.

@@ -24,7 +24,7 @@ std::uint32_t mode_for(Access access, os::FileType type) noexcept {
 Claim::Claim(std::shared_ptr<Directory> directory, const Names& names, const ClaimTerms& terms)
     : directory_(std::move(directory)), names_(names) {
   const os::Identity& self = directory_->process().identity();
-  record_.scheme = terms.scheme;
+  record_.scheme = terms.scheme.empty() ? "link" : terms.scheme;
   record_.reason = terms.reason;
   record_.boot = self.boot;
   record_.host = self.host;
@@ -55,6 +55,15 @@ Claim::Made Claim::make(std::shared_ptr<Directory> directory, const Names& names
       made.failed = os::Call::link;
       claim->drop();
       return made;
+    }
+    if (terms.scheme.empty() && !claim->trial().link_scheme_works()) {
+      claim->record_.scheme = "mkdir";
+      made.error = claim->write(format(claim->record_));
+      if (made.error != 0) {
+        made.failed = os::Call::write;
+        claim->drop();
+        return made;
+      }
     }
     made.claim = std::move(claim);
     return made;
@@ -247,6 +256,11 @@ os::Status Claim::leave_directory() noexcept {
   }
 }
 
+void Claim::abandon() noexcept {
+  file_.close();
+  kept_.close();
+}
+
 bool Claim::cleared() const noexcept {
   const auto now = system().stat(file_.get());
   return now.ok() && now.value.links == 0;
@@ -263,8 +277,7 @@ void Claim::drop() noexcept {
       (void)system().remove_directory(at, directory_name_.c_str());
     }
   }
-  file_.close();
-  kept_.close();
+  abandon();
 }
 
 }  // namespace lockfile::claim

@@ -20,7 +20,7 @@ namespace lockfile::claim {
 struct ClaimTerms {
   Access access = Access::by_umask;
   std::string reason;
-  std::string scheme;
+  std::string_view scheme;  ///< empty: link where the trial passes, else mkdir
 };
 
 class Claim {
@@ -55,7 +55,8 @@ class Claim {
 
   /// Removes the claim's own names and closes. In a forked child: closes only.
   void drop() noexcept;
-  void abandon_in_child() noexcept { file_.close(); }
+  /// Closes and leaves every name: somebody else's hold, or one that goes on without us.
+  void abandon() noexcept;
 
   /// Was the claim cleared by somebody (its inode has no name any more)?
   [[nodiscard]] bool cleared() const noexcept;

@@ -1,0 +1,364 @@
+// The verbs.
+#include "core/engine.hpp"
+
+#include "core/lines.hpp"
+#include "os/backoff.hpp"
+
+#include <cctype>
+#include <new>
+#include <utility>
+
+namespace lockfile::core {
+namespace {
+
+// Runs something at the end of a scope, however it is left.
+template <class Action>
+class Finally {
+ public:
+  explicit Finally(Action action) : action_(std::move(action)) {}
+  Finally(const Finally&) = delete;
+  Finally& operator=(const Finally&) = delete;
+  ~Finally() { action_(); }
+
+ private:
+  Action action_;
+};
+
+std::string lower_first(std::string text) {
+  if (text.size() > 1 && std::islower(static_cast<unsigned char>(text[1])) != 0) {
+    text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
+  }
+  return text;
+}
+
+std::string message_for(Verb verb, const std::string& display, const Outcome& outcome) {
+  std::string text = "cannot ";
+  switch (verb) {
+    case Verb::lock:
+      text += "lock '" + display + "'";
+      break;
+    case Verb::release:
+      text += "release '" + display + "'";
+      break;
+    case Verb::tell:
+      text += "tell who holds '" + display + "'";
+      break;
+    case Verb::break_it:
+      text += "break '" + display + "'";
+      break;
+    case Verb::hand_over:
+      text += "hand over '" + display + "'";
+      break;
+  }
+  if (!outcome.what.empty()) text += ": " + outcome.what;
+  const bool holder_says_it = outcome.by && outcome.code == errc::already_locked;
+  if (!holder_says_it) text += ": " + lower_first(outcome.code.message());
+  if (outcome.by) text += (holder_says_it ? ": " : ", ") + outcome.by->describe();
+  return text;
+}
+
+}  // namespace
+
+void raise(Verb verb, const std::string& display, const std::string& path, Outcome outcome) {
+  const std::error_code code = outcome.code;
+  std::string message = message_for(verb, display, outcome);
+  auto throw_it = [&]<class Exception>() { throw Exception(code, message, path, std::move(outcome.by)); };
+  if (code == errc::already_locked) throw_it.operator()<AlreadyLocked>();
+  if (code == errc::timed_out) throw_it.operator()<LockTimeout>();
+  if (code == errc::stopped) throw_it.operator()<LockStopped>();
+  if (code == errc::not_locked) throw_it.operator()<NotLocked>();
+  if (code == errc::not_my_lock) throw_it.operator()<NotMyLock>();
+  if (verb == Verb::release) throw_it.operator()<UnlockError>();
+  throw LockFailed(code, message, path, std::move(outcome.by));
+}
+
+Engine::Engine(std::string path, std::string display, std::unique_ptr<Scheme> scheme, const Options& options)
+    : path_(std::move(path)),
+      display_(std::move(display)),
+      threaded_(options.threaded),
+      scheme_(std::move(scheme)),
+      state_(std::make_unique<State>(os::Process::current())) {}
+
+Engine::~Engine() {
+  if (!state_->process.is_caller()) {
+    if (state_->hold) state_->hold->attempt->abandon();
+    scheme_->abandon();
+    return;
+  }
+  if (!state_->hold) return;
+  if (state_->hold->attempt->outlives_us()) {
+    state_->hold->attempt->abandon();
+  } else {
+    (void)state_->hold->attempt->release();  // in silence, as documented
+  }
+}
+
+Engine::State& Engine::state() {
+  if (!state_->process.is_caller()) {
+    auto mine = std::make_unique<State>(os::Process::current());
+    if (state_->hold) {
+      mine->inherited = state_->hold->count;
+      state_->hold->attempt->abandon();
+    }
+    scheme_->abandon();
+    mine->parents = std::move(state_);
+    state_ = std::move(mine);
+  }
+  return *state_;
+}
+
+bool Engine::is_mine(const State& state, std::int64_t thread) const noexcept {
+  return state.hold && (!threaded_ || state.hold->thread == thread);
+}
+
+// The hold was broken, or lost to somebody: its thread will still release as often as it acquired.
+void Engine::note_lost(State& state) {
+  Hold old = *std::move(state.hold);
+  state.hold.reset();
+  state.lost[threaded_ ? old.thread : 0] += old.count;
+  (void)old.attempt->release();  // finds that it is lost, and touches nothing
+}
+
+bool Engine::re_enter(State& state, std::int64_t thread) {
+  if (!is_mine(state, thread)) return false;
+  if (!state.hold->attempt->still_held()) {
+    note_lost(state);
+    return false;
+  }
+  ++state.hold->count;
+  return true;
+}
+
+bool Engine::is_deadlock(const std::optional<Holder>& by, std::int64_t thread) const noexcept {
+  return by && by->this_process && by->thread == thread;
+}
+
+// One step of an attempt, made anew where there is none, under the object's mutex. What is granted is kept at once: no
+// line between the grant and the note of it can fail.
+Step Engine::step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, std::int64_t thread) {
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  if (!threaded_ && re_enter(state, thread)) return Granted{};  // another thread of ours was granted meanwhile
+  if (!attempt) attempt = scheme_->attempt({});
+  // Granted while another thread of this object thinks it holds: then that hold had been broken. Whoever is
+  // granted makes room for the note of it first, where memory may still be missing.
+  if (state.hold) state.lost.try_emplace(threaded_ ? state.hold->thread : 0, 0);
+  Step step = attempt->step();
+  if (!std::holds_alternative<Granted>(step)) return step;
+  if (state.hold) note_lost(state);
+  state.hold.emplace(Hold{std::move(attempt), thread, 1});
+  return step;
+}
+
+void Engine::withdraw(State& state, std::unique_ptr<Attempt>& attempt) {
+  constexpr int tries = 64;
+  for (int i = 0; attempt && i < tries; ++i) {
+    std::optional<Blocked> more;
+    {
+      const os::MutexGuard guard(state.process.system(), state.mutex);
+      more = attempt->withdraw();
+    }
+    if (!more) return;
+    os::Sleeper sleeper(state.process);
+    (void)sleeper.arm(more->on);
+    const auto a_moment = state.process.system().now() + std::chrono::milliseconds(10);
+    (void)sleeper.sleep(more->look_again ? more->look_again : a_moment);
+  }
+}
+
+Outcome Engine::acquire(const Wait& wait) {
+  if (!wait.valid()) return {std::make_error_code(std::errc::invalid_argument), "the time to wait is not a number", {}};
+  State& state = this->state();
+  os::System& system = state.process.system();
+  const std::int64_t thread = system.thread_id();
+  {
+    const os::MutexGuard guard(system, state.mutex);
+    if (re_enter(state, thread)) return {};
+  }
+  const Limit limit(system, wait);
+  std::unique_ptr<Attempt> attempt;
+  const Finally withdrawn([&]() noexcept { withdraw(state, attempt); });
+  Waited waited;
+  // Behind the threads of this process that wait already, unless there is no time to wait.
+  const bool others_wait = !limit.at_once() && state.process.part<Lines>().anyone_waits(path_);
+  if (!others_wait) {
+    Step step = step_and_keep(state, attempt, thread);
+    if (std::holds_alternative<Granted>(step)) return {};
+    if (auto* const failed = std::get_if<Failed>(&step)) {
+      return {failed->why, std::move(failed->what), std::move(failed->by)};
+    }
+    waited.by = std::move(std::get<Blocked>(step).by);
+  } else {
+    waited.by = look_for_holder(state);
+  }
+  if (is_deadlock(waited.by, thread)) {
+    return {std::make_error_code(std::errc::resource_deadlock_would_occur),
+            "this thread holds it already, by another lock object", std::move(waited.by)};
+  }
+  if (limit.at_once()) {
+    waited.how = Waited::How::timed_out;
+  } else {
+    // The line first, the file system when it is our turn: a claim of ours would only be in the way meanwhile.
+    std::optional<Holder> first_seen = std::move(waited.by);
+    waited = wait_until_granted(
+        state.process, path_, limit, wait.stop(), [&] { return step_and_keep(state, attempt, thread); },
+        state.instance);
+    if (!waited.by) waited.by = std::move(first_seen);
+  }
+  return outcome_of(std::move(waited), limit);
+}
+
+Outcome Engine::outcome_of(Waited waited, const Limit& limit) {
+  switch (waited.how) {
+    case Waited::How::granted:
+      return {};
+    case Waited::How::failed:
+      return {waited.failed.why, std::move(waited.failed.what), std::move(waited.failed.by)};
+    case Waited::How::stopped:
+      return {errc::stopped, {}, std::move(waited.by)};
+    case Waited::How::timed_out:
+      break;
+  }
+  return {limit.at_once() ? errc::already_locked : errc::timed_out, {}, std::move(waited.by)};
+}
+
+std::optional<Holder> Engine::look_for_holder(State& state) {
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  std::error_code ignored;  // a hint for a message, or for finding a deadlock; the acquire itself will fail if this did
+  auto holders = scheme_->holders(ignored);
+  if (holders.empty()) return std::nullopt;
+  return std::move(holders.front());
+}
+
+Outcome Engine::release() {
+  bool had_one = false;
+  return unlock(had_one);
+}
+
+Outcome Engine::unlock(bool& had_one) {
+  State& state = this->state();
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  return release_in(state, had_one);
+}
+
+Outcome Engine::release_in(State& state, bool& had_one) {
+  const std::int64_t thread = state.process.system().thread_id();
+  had_one = true;
+  if (is_mine(state, thread)) {
+    if (state.hold->count == 1) return end_hold(state);
+    if (state.hold->attempt->still_held()) {
+      --state.hold->count;
+      return {};
+    }
+    note_lost(state);
+  }
+  const auto lost = state.lost.find(threaded_ ? thread : 0);
+  if (lost != state.lost.end() && lost->second > 0) {
+    if (--lost->second == 0) state.lost.erase(lost);
+  } else if (state.inherited > 0) {
+    --state.inherited;
+  } else {
+    had_one = false;
+  }
+  return nothing_to_release();
+}
+
+Outcome Engine::end_hold(State& state) {
+  Hold hold = *std::move(state.hold);
+  state.hold.reset();
+  const std::error_code error = hold.attempt->release();
+  if (!error) return {};
+  Outcome outcome{error, {}, {}};
+  if (error == errc::not_my_lock) {
+    std::error_code ignored;
+    auto holders = scheme_->holders(ignored);
+    if (!holders.empty()) outcome.by = std::move(holders.front());
+  } else if (error.category() != lockfile_category()) {
+    outcome.what = "cannot remove the lock file";
+  }
+  return outcome;
+}
+
+// A dead holder's lock is nobody's.
+Outcome Engine::nothing_to_release() {
+  std::error_code why;
+  auto holders = scheme_->holders(why);
+  if (why) return {why == std::errc::no_such_file_or_directory ? make_error_code(errc::not_locked) : why, {}, {}};
+  if (holders.empty() || holders.front().verdict == Verdict::dead) return {errc::not_locked, {}, {}};
+  return {errc::not_my_lock, {}, std::move(holders.front())};
+}
+
+bool Engine::i_am_locking() noexcept {
+  try {
+    State& state = this->state();
+    const os::MutexGuard guard(state.process.system(), state.mutex);
+    return is_mine(state, state.process.system().thread_id()) && state.hold->attempt->still_held();
+  } catch (const std::bad_alloc&) {
+    return false;  // only in a forked child, which holds nothing
+  }
+}
+
+Outcome Engine::holders(std::vector<Holder>& into) {
+  State& state = this->state();
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  std::error_code why;
+  into = scheme_->holders(why);
+  return {why, {}, {}};
+}
+
+Outcome Engine::break_hold(const Holder& hold, Proof proof, bool& broken) {
+  State& state = this->state();
+  os::System& system = state.process.system();
+  const auto give_up = system.now() + std::chrono::seconds(1);
+  os::Backoff moments(std::chrono::milliseconds(1), std::chrono::milliseconds(20));
+  broken = false;
+  for (;;) {
+    std::error_code error;
+    {
+      const os::MutexGuard guard(system, state.mutex);
+      error = scheme_->break_hold(hold, proof);
+    }
+    if (!error) broken = true;
+    if (!error || error == errc::not_locked) return {};
+    // Another breaker is at it; it may be stopped.
+    if (error == std::errc::resource_unavailable_try_again && system.now() < give_up) {
+      sleep_until(state.process, moments.next(system));
+      continue;
+    }
+    return {error, {}, look_for_holder(state)};
+  }
+}
+
+Outcome Engine::hand_over(std::int64_t child) {
+  State& state = this->state();
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  if (!is_mine(state, state.process.system().thread_id())) return nothing_to_release();
+  if (child <= 0) return {std::make_error_code(std::errc::invalid_argument), {}, {}};
+  return {state.hold->attempt->hand_over(child), {}, {}};
+}
+
+Outcome Engine::share_guard(int& descriptor) {
+  descriptor = -1;
+  State& state = this->state();
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  if (!is_mine(state, state.process.system().thread_id())) return nothing_to_release();
+  Outcome outcome;
+  descriptor = state.hold->attempt->share_guard(outcome.code).value_or(-1);
+  return outcome;
+}
+
+std::string_view Engine::scheme() noexcept {
+  const os::MutexGuard guard(state_->process.system(), state_->mutex);
+  return scheme_->name();
+}
+
+std::error_code Engine::last_error() noexcept {
+  const os::MutexGuard guard(state_->process.system(), state_->mutex);
+  return state_->last_error;
+}
+
+void Engine::set_last_error(std::error_code error) noexcept {
+  const os::MutexGuard guard(state_->process.system(), state_->mutex);
+  state_->last_error = error;
+}
+
+}  // namespace lockfile::core

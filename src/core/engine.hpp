@@ -1,0 +1,101 @@
+// What a lock object is inside: its hold, the identity of who holds it, and its verbs. Each form of a public verb is
+// one call of a verb here, which says what happened and throws nothing but bad_alloc.
+#pragma once
+
+#include "core/waiting.hpp"
+#include "os/process.hpp"
+
+#include <lockfile/error.hpp>
+#include <lockfile/options.hpp>
+#include <lockfile/scheme.hpp>
+#include <lockfile/wait.hpp>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lockfile::core {
+
+/// What came of a verb.
+struct Outcome {
+  std::error_code code;       ///< none: done
+  std::string what;           ///< the step that failed, where one did
+  std::optional<Holder> by;   ///< who holds, where somebody does
+
+  [[nodiscard]] bool ok() const noexcept { return !code; }
+};
+
+/// Which verb failed, for the message and the type of exception.
+enum class Verb : std::uint8_t { lock, release, tell, break_it, hand_over };
+[[noreturn]] void raise(Verb verb, const std::string& display, const std::string& path, Outcome outcome);
+
+class Engine {
+ public:
+  /// `display` is what messages call the lock.
+  Engine(std::string path, std::string display, std::unique_ptr<Scheme> scheme, const Options& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  [[nodiscard]] Outcome acquire(const Wait& wait);
+  [[nodiscard]] Outcome release();
+  /// As `release`, and says whether this thread had a hold to release at all.
+  [[nodiscard]] Outcome unlock(bool& had_one);
+  [[nodiscard]] bool i_am_locking() noexcept;
+  [[nodiscard]] Outcome holders(std::vector<Holder>& into);
+  /// `broken`: whether a hold was removed.
+  [[nodiscard]] Outcome break_hold(const Holder& hold, Proof proof, bool& broken);
+  [[nodiscard]] Outcome hand_over(std::int64_t child);
+  [[nodiscard]] Outcome share_guard(int& descriptor);
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] const std::string& display() const noexcept { return display_; }
+  [[nodiscard]] std::string_view scheme() noexcept;
+  [[nodiscard]] std::error_code last_error() noexcept;
+  void set_last_error(std::error_code error) noexcept;
+  [[nodiscard]] os::System& system() noexcept { return state().process.system(); }
+
+ private:
+  struct Hold {
+    std::unique_ptr<Attempt> attempt;
+    std::int64_t thread = 0;
+    std::size_t count = 1;
+  };
+
+  /// What belongs to one process. A forked child starts with an empty one and leaves its parent's where it is: its
+  /// mutex may be locked by a thread that the child does not have.
+  struct State {
+    explicit State(os::Process& its_process) : process(its_process) {}
+    os::Process& process;
+    os::Mutex mutex;  // covers every step of every attempt of this object
+    std::optional<Hold> hold;
+    std::map<std::int64_t, std::size_t> lost;  // holds that were broken, and how often their thread will still release
+    std::size_t inherited = 0;                 // in a forked child: how often its parent's guards will unlock
+    std::error_code last_error;
+    std::shared_ptr<os::Notifier::Instance> instance;
+    std::unique_ptr<State> parents;
+  };
+
+  [[nodiscard]] State& state();
+  [[nodiscard]] bool is_mine(const State& state, std::int64_t thread) const noexcept;
+  [[nodiscard]] bool re_enter(State& state, std::int64_t thread);
+  void note_lost(State& state);
+  [[nodiscard]] Step step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, std::int64_t thread);
+  [[nodiscard]] static Outcome outcome_of(Waited waited, const Limit& limit);
+  [[nodiscard]] bool is_deadlock(const std::optional<Holder>& by, std::int64_t thread) const noexcept;
+  [[nodiscard]] Outcome release_in(State& state, bool& had_one);
+  [[nodiscard]] Outcome end_hold(State& state);
+  [[nodiscard]] Outcome nothing_to_release();
+  [[nodiscard]] std::optional<Holder> look_for_holder(State& state);
+  void withdraw(State& state, std::unique_ptr<Attempt>& attempt);
+
+  std::string path_;
+  std::string display_;
+  bool threaded_;
+  std::unique_ptr<Scheme> scheme_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lockfile::core

@@ -1,0 +1,238 @@
+// Examining directories, listing locks, finding leftovers, waiting without taking.
+#include <lockfile/inspect.hpp>
+
+#include "claim/claim.hpp"
+#include "claim/record.hpp"
+#include "claim/sweep.hpp"
+#include "claim/word.hpp"
+#include "core/path.hpp"
+#include "core/waiting.hpp"
+#include "os/sleeper.hpp"
+#include "schemes/lock_file/scheme.hpp"
+
+#include <lockfile/error.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <new>
+
+namespace lockfile {
+namespace {
+
+using claim::Directory;
+using Result = Finding::Result;
+
+os::Result<std::shared_ptr<Directory>> open_directory(std::string_view path, std::error_code& ec) {
+  auto opened = Directory::open(os::Process::current(), std::string(path));
+  ec = os::code_of(opened.error);
+  return opened;
+}
+
+// Tries things out one by one and writes down what it saw.
+class Examiner {
+ public:
+  Examiner(std::shared_ptr<Directory> directory, Examination& into)
+      : directory_(std::move(directory)), system_(directory_->system()), into_(into) {}
+
+  [[nodiscard]] std::error_code examine() {
+    note_place();
+    auto made = claim::Claim::make(directory_, names_, {Access::by_umask, "doctor", "link"});
+    if (!made.claim) return os::code_of(made.error);
+    claim_ = std::move(made.claim);
+    const claim::Trial& trial = claim_->trial();
+    find("hard links", trial.hard_links && trial.one_inode,
+         !trial.hard_links  ? os::code_of(trial.link_error).message()
+         : trial.one_inode ? "two names show one inode"
+                           : "two names of a file show two inodes");
+    find("byte-range locks", trial.guard_works,
+         trial.guard_works ? "seen through a second name, and kept when another descriptor closes" : trial.guard_note);
+    try_unnamed();
+    const bool renames = try_directories();
+    try_symlink();
+    try_inotify();
+    note_host();
+    claim_->drop();
+    conclude(trial, renames);
+    return {};
+  }
+
+ private:
+  void find(std::string what, bool works, std::string detail) {
+    into_.findings.push_back({std::move(what), works ? Result::works : Result::fails, std::move(detail)});
+  }
+  void note(std::string what, std::string detail) {
+    into_.findings.push_back({std::move(what), Result::note, std::move(detail)});
+  }
+  [[nodiscard]] std::string side(std::string_view suffix) const { return names_.side(claim_->record().nonce, suffix); }
+  static std::string text_of(os::Status status) { return os::code_of(status).message(); }
+
+  void note_place() {
+    into_.file_system = directory_->file_system().name;
+    into_.local = directory_->local();
+    note("file system", into_.file_system + (into_.local ? ", local" : ", counts as network: only this host can prove a holder dead"));
+  }
+
+  void try_unnamed() {
+    const auto opened = system_.open(directory_->descriptor(), ".", os::Open::temporary, 0600);
+    find("unnamed files", opened.ok(), opened.ok() ? "O_TMPFILE" : text_of(opened.error));
+    if (opened.ok()) system_.close(opened.value);
+  }
+
+  bool try_directories() {
+    const int at = directory_->descriptor();
+    const std::string one = side(claim::suffix::directory);
+    const std::string other = side(claim::suffix::trial);
+    const os::Status made = system_.make_directory(at, one.c_str(), 0700);
+    find("mkdir", made == 0, made == 0 ? "" : text_of(made));
+    if (made != 0) return false;
+    const auto marked = claim::marks_stay(*directory_, other.c_str());
+    find("mkdir keeps the sticky bit", marked.ok() && marked.value,
+         !marked.ok()   ? text_of(marked.error)
+         : marked.value ? ""
+                        : "lost: a crash between two steps of the mkdir scheme could need a forced break");
+    const os::Status renamed = system_.rename_new(at, one.c_str(), at, other.c_str());
+    find("rename without replacing", renamed == 0, renamed == 0 ? "" : text_of(renamed));
+    (void)system_.remove_directory(at, renamed == 0 ? other.c_str() : one.c_str());
+    return renamed == 0;
+  }
+
+  void try_symlink() {
+    const std::string name = side(claim::suffix::trial);
+    const os::Status made = system_.make_symlink("nowhere", directory_->descriptor(), name.c_str());
+    find("symbolic links", made == 0, made == 0 ? "" : text_of(made));
+    if (made == 0) (void)system_.unlink(directory_->descriptor(), name.c_str());
+  }
+
+  // Is the removal of a second name of a file noticed on the file itself?
+  void try_inotify() {
+    const int at = directory_->descriptor();
+    const std::string name = side(claim::suffix::trial);
+    const auto notify = system_.notify_open();
+    if (!notify.ok()) return find("inotify", false, text_of(notify.error));
+    const os::File instance(system_, notify.value);
+    const auto watch = system_.notify_add(instance.get(), claim_->descriptor(), os::Notice::file);
+    if (!watch.ok()) return find("inotify", false, text_of(watch.error));
+    if (system_.link(at, claim_->name().c_str(), at, name.c_str()) == 0) {
+      (void)system_.notify_read(instance.get());
+      (void)system_.unlink(at, name.c_str());
+      const auto events = system_.notify_read(instance.get());
+      const bool seen = events.ok() && !events.value.empty();
+      find("inotify", seen,
+           seen ? "the removal of a name is noticed on the file" : "not noticed on the file: waiters look again now and then");
+    } else {
+      (void)claim_->begin_hold(Mode::exclusive, 0);
+      const auto events = system_.notify_read(instance.get());
+      find("inotify", events.ok() && !events.value.empty(), "without hard links");
+    }
+  }
+
+  void note_host() {
+    const os::Identity& self = directory_->process().identity();
+    find("boot id", !self.boot.empty(), self.boot.empty() ? "cannot be read: stale locks are not recognised" : self.boot);
+    find("pid namespace", self.pid_namespace != 0,
+         self.pid_namespace == 0 ? "cannot be told" : "pid:[" + std::to_string(self.pid_namespace) + "]");
+    const auto own = system_.open_process(self.pid);
+    find("pidfd", own.ok(), own.ok() ? "the end of a holder is noticed" : text_of(own.error));
+    if (own.ok()) system_.close(own.value);
+    note("host", claim::printable(self.host));
+  }
+
+  void conclude(const claim::Trial& trial, bool renames) {
+    if (trial.link_scheme_works()) {
+      into_.scheme = "link";
+      into_.why = "hard links work";
+    } else {
+      into_.scheme = "mkdir";
+      into_.why = trial.hard_links ? "two names of a file show two inodes" : "no hard links";
+      if (!renames) into_.why += "; by mkdir with a mark, since nothing can be renamed without replacing";
+    }
+    if (!trial.guard_works) into_.why += "; without usable byte-range locks nobody can break a lock safely";
+  }
+
+  std::shared_ptr<Directory> directory_;
+  os::System& system_;
+  Examination& into_;
+  claim::Names names_{"lockctl-doctor"};
+  std::unique_ptr<claim::Claim> claim_;
+};
+
+}  // namespace
+
+Examination examine(std::string_view directory, std::error_code& ec) {
+  Examination examination;
+  auto opened = open_directory(directory, ec);
+  if (!opened.ok()) return examination;
+  ec = Examiner(std::move(opened.value), examination).examine();
+  return examination;
+}
+
+std::vector<Standing> list_locks(std::string_view directory, std::error_code& ec) {
+  std::vector<Standing> standing;
+  const auto opened = open_directory(directory, ec);
+  if (!opened.ok()) return standing;
+  auto names = opened.value->system().list(opened.value->descriptor());
+  ec = os::code_of(names.error);
+  std::sort(names.value.begin(), names.value.end());
+  constexpr std::string_view ending = ".lock";
+  for (const std::string& name : names.value) {
+    if (!name.ends_with(ending) || name.size() == ending.size()) continue;
+    const claim::Word word(opened.value, claim::Names(name.substr(0, name.size() - ending.size())));
+    const claim::Look look = word.look(nullptr);
+    if (look.state == claim::Look::State::held || look.state == claim::Look::State::changing) {
+      standing.push_back({name, word.holder_of(look)});
+    }
+  }
+  return standing;
+}
+
+std::vector<Leftover> leftovers(std::string_view directory, Clean clean, std::error_code& ec) {
+  const auto opened = open_directory(directory, ec);
+  if (!opened.ok()) return {};
+  auto found = claim::sweep(opened.value, nullptr, clean);
+  ec = os::code_of(found.error);
+  std::sort(found.value.begin(), found.value.end(),
+            [](const Leftover& one, const Leftover& other) { return one.name < other.name; });
+  return std::move(found.value);
+}
+
+void wait_until_free(std::string_view path, const Wait& wait, std::error_code& ec) noexcept {
+  try {
+    ec.clear();
+    os::Process& process = os::Process::current();
+    auto file = core::absolute_path(process, path);
+    if (!file.ok() || !wait.valid()) {
+      ec = file.ok() ? std::make_error_code(std::errc::invalid_argument) : os::code_of(file.error);
+      return;
+    }
+    schemes::LockFileScheme scheme(std::move(file.value), schemes::Publish::automatic, {});
+    const std::unique_ptr<Attempt> attempt = schemes::free_wait(scheme);
+    const core::Limit limit(process.system(), wait);
+    std::shared_ptr<os::Notifier::Instance> instance;
+    core::Waited waited;
+    if (limit.at_once()) {
+      Step step = attempt->step();
+      if (std::holds_alternative<Granted>(step)) return;
+      const auto* const failed = std::get_if<Failed>(&step);
+      ec = failed != nullptr ? failed->why : make_error_code(errc::already_locked);
+      return;
+    }
+    waited = core::wait_until_granted(process, {}, limit, wait.stop(), [&] { return attempt->step(); }, instance);
+    switch (waited.how) {
+      case core::Waited::How::granted:
+        break;
+      case core::Waited::How::failed:
+        ec = waited.failed.why;
+        break;
+      case core::Waited::How::timed_out:
+        ec = errc::timed_out;
+        break;
+      case core::Waited::How::stopped:
+        ec = errc::stopped;
+        break;
+    }
+  } catch (const std::bad_alloc&) {
+    ec = std::make_error_code(std::errc::not_enough_memory);
+  }
+}
+
+}  // namespace lockfile

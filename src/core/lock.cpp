@@ -1,0 +1,238 @@
+// The public verbs: each form is one call of the engine's verb.
+#include <lockfile/file_lock.hpp>
+#include <lockfile/lock.hpp>
+
+#include "claim/record.hpp"
+#include "core/engine.hpp"
+#include "core/path.hpp"
+#include "schemes/catalogue.hpp"
+
+#include <new>
+#include <utility>
+
+namespace lockfile {
+
+using core::Engine;
+using core::Outcome;
+using core::Verb;
+
+namespace {
+
+[[noreturn]] void refuse(std::string_view path, std::errc code, std::string what) {
+  core::raise(Verb::lock, claim::printable(path), std::string(path), {std::make_error_code(code), std::move(what), {}});
+}
+
+schemes::FilePath path_or_throw(std::string_view path) {
+  auto made = core::absolute_path(os::Process::current(), path);
+  if (made.error == EINVAL) refuse(path, std::errc::invalid_argument, "the path names no file");
+  if (!made.ok()) refuse(path, static_cast<std::errc>(made.error), "cannot tell the current directory");
+  return std::move(made.value);
+}
+
+void check_reason(std::string_view path, const Options& options) {
+  if (options.reason.size() > claim::longest_reason) {
+    refuse(path, std::errc::invalid_argument, "the reason is longer than 400 bytes");
+  }
+}
+
+// `a.lock` for `a` and `a/`, as the user wrote it.
+std::string lock_file_as_written(std::string_view path) {
+  while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  return claim::printable(path) + ".lock";
+}
+
+std::unique_ptr<Engine> file_engine(std::string_view path, const Options& options) {
+  schemes::FilePath file = path_or_throw(path);
+  check_reason(path, options);
+  const schemes::CatalogueEntry* const entry = schemes::find_scheme(options.scheme);
+  if (entry == nullptr) {
+    refuse(path, std::errc::invalid_argument, "there is no scheme '" + claim::printable(options.scheme) + "'");
+  }
+  std::string absolute = core::to_string(file);
+  auto scheme = std::make_unique<schemes::LockFileScheme>(std::move(file), entry->publish, options);
+  return std::make_unique<Engine>(std::move(absolute), lock_file_as_written(path), std::move(scheme), options);
+}
+
+std::unique_ptr<Engine> scheme_engine(std::string_view path, std::unique_ptr<Scheme> scheme, const Options& options) {
+  check_reason(path, options);
+  return std::make_unique<Engine>(core::to_string(path_or_throw(path)), claim::printable(path), std::move(scheme),
+                                  options);
+}
+
+// The noexcept forms: what may throw is memory.
+template <class Call>
+Outcome without_throwing(Call call) noexcept {
+  try {
+    return call();
+  } catch (const std::bad_alloc&) {
+    return {std::make_error_code(std::errc::not_enough_memory), {}, {}};
+  }
+}
+
+Options with_scheme(Options options, std::string_view scheme) {
+  options.scheme = scheme;
+  return options;
+}
+
+}  // namespace
+
+Lock::Lock(std::unique_ptr<Engine> engine) noexcept : engine_(std::move(engine)) {}
+Lock::Lock(std::string_view path, std::unique_ptr<Scheme> scheme, const Options& options)
+    : engine_(scheme_engine(path, std::move(scheme), options)) {}
+Lock::~Lock() = default;
+
+FileLock::FileLock(std::string_view path, const Options& options) : Lock(file_engine(path, options)) {}
+LinkFileLock::LinkFileLock(std::string_view path, Options options)
+    : FileLock(path, with_scheme(std::move(options), "link")) {}
+MkdirFileLock::MkdirFileLock(std::string_view path, Options options)
+    : FileLock(path, with_scheme(std::move(options), "mkdir")) {}
+
+void Lock::acquire(const Wait& wait) {
+  Outcome outcome = engine_->acquire(wait);
+  if (!outcome.ok()) core::raise(Verb::lock, engine_->display(), engine_->path(), std::move(outcome));
+}
+
+bool Lock::acquire(const Wait& wait, std::error_code& ec) noexcept {
+  ec = without_throwing([&] { return engine_->acquire(wait); }).code;
+  return !ec;
+}
+
+bool Lock::try_acquire(const Wait& wait) {
+  Outcome outcome = engine_->acquire(wait);
+  if (outcome.ok()) return true;
+  const bool refused = outcome.code == errc::already_locked || outcome.code == errc::timed_out ||
+                       outcome.code == errc::stopped ||
+                       (wait.limit() == std::chrono::nanoseconds::zero() &&
+                        outcome.code == std::errc::resource_deadlock_would_occur);
+  if (!refused) core::raise(Verb::lock, engine_->display(), engine_->path(), std::move(outcome));
+  return false;
+}
+
+void Lock::release() {
+  Outcome outcome = engine_->release();
+  if (!outcome.ok()) core::raise(Verb::release, engine_->display(), engine_->path(), std::move(outcome));
+}
+
+void Lock::release(std::error_code& ec) noexcept {
+  ec = without_throwing([&] { return engine_->release(); }).code;
+}
+
+void Lock::unlock() noexcept {
+  bool had_one = true;
+  const Outcome outcome = without_throwing([&] { return engine_->unlock(had_one); });
+  if (!had_one) {
+    std::string message = "unlock of a lock that this thread does not hold";
+    try {
+      message += ": '" + engine_->display() + "'";
+    } catch (const std::bad_alloc&) {
+      // Said without its name.
+    }
+    engine_->system().fatal(message);
+  }
+  engine_->set_last_error(outcome.code);
+}
+
+bool Lock::is_locked() const {
+  std::vector<Holder> now;
+  Outcome outcome = engine_->holders(now);
+  if (outcome.code == std::errc::no_such_file_or_directory || outcome.code == std::errc::not_a_directory) return false;
+  if (!outcome.ok()) core::raise(Verb::tell, engine_->display(), engine_->path(), std::move(outcome));
+  return !now.empty() && now.front().verdict != Verdict::dead;
+}
+
+bool Lock::is_locked(std::error_code& ec) const noexcept {
+  ec.clear();
+  std::vector<Holder> now;
+  ec = without_throwing([&] { return engine_->holders(now); }).code;
+  if (ec == std::errc::no_such_file_or_directory || ec == std::errc::not_a_directory) {
+    ec.clear();
+    return false;
+  }
+  return !ec && !now.empty() && now.front().verdict != Verdict::dead;
+}
+
+bool Lock::i_am_locking() const noexcept { return engine_->i_am_locking(); }
+
+namespace {
+
+Outcome break_it(Engine& engine, const Holder& hold, Proof proof, bool& broken) {
+  return engine.break_hold(hold, proof, broken);
+}
+
+bool break_or_raise(Engine& engine, const Holder& hold, Proof proof) {
+  bool broken = false;
+  Outcome outcome = break_it(engine, hold, proof, broken);
+  if (!outcome.ok()) core::raise(Verb::break_it, engine.display(), engine.path(), std::move(outcome));
+  return broken;
+}
+
+bool break_quietly(Engine& engine, const Holder& hold, Proof proof, std::error_code& ec) noexcept {
+  bool broken = false;
+  ec = without_throwing([&] { return break_it(engine, hold, proof, broken); }).code;
+  return broken;
+}
+
+Proof proof_for(BreakWhat what) noexcept {
+  return what == BreakWhat::foreign ? Proof::foreign : Proof::forced_anyone;
+}
+
+}  // namespace
+
+bool Lock::break_lock(BreakWhat what) { return break_or_raise(*engine_, {}, proof_for(what)); }
+bool Lock::break_lock(BreakWhat what, std::error_code& ec) noexcept {
+  return break_quietly(*engine_, {}, proof_for(what), ec);
+}
+bool Lock::break_lock(const Holder& hold) { return break_or_raise(*engine_, hold, Proof::forced); }
+bool Lock::break_lock(const Holder& hold, std::error_code& ec) noexcept {
+  return break_quietly(*engine_, hold, Proof::forced, ec);
+}
+bool Lock::break_stale() { return break_or_raise(*engine_, {}, Proof::stale); }
+bool Lock::break_stale(std::error_code& ec) noexcept { return break_quietly(*engine_, {}, Proof::stale, ec); }
+
+std::vector<Holder> Lock::holders() const {
+  std::vector<Holder> now;
+  Outcome outcome = engine_->holders(now);
+  if (!outcome.ok()) core::raise(Verb::tell, engine_->display(), engine_->path(), std::move(outcome));
+  return now;
+}
+
+std::optional<Holder> Lock::holder() const {
+  std::vector<Holder> now = holders();
+  if (now.empty()) return std::nullopt;
+  return std::move(now.front());
+}
+
+std::optional<Holder> Lock::holder(std::error_code& ec) const noexcept {
+  std::vector<Holder> now;
+  ec = without_throwing([&] { return engine_->holders(now); }).code;
+  if (ec || now.empty()) return std::nullopt;
+  return std::move(now.front());
+}
+
+void Lock::hand_over(std::int64_t child) {
+  Outcome outcome = engine_->hand_over(child);
+  if (!outcome.ok()) core::raise(Verb::hand_over, engine_->display(), engine_->path(), std::move(outcome));
+}
+
+void Lock::hand_over(std::int64_t child, std::error_code& ec) noexcept {
+  ec = without_throwing([&] { return engine_->hand_over(child); }).code;
+}
+
+int Lock::share_guard() {
+  int descriptor = -1;
+  Outcome outcome = engine_->share_guard(descriptor);
+  if (!outcome.ok()) core::raise(Verb::hand_over, engine_->display(), engine_->path(), std::move(outcome));
+  return descriptor;
+}
+
+int Lock::share_guard(std::error_code& ec) noexcept {
+  int descriptor = -1;
+  ec = without_throwing([&] { return engine_->share_guard(descriptor); }).code;
+  return descriptor;
+}
+
+std::error_code Lock::last_error() const noexcept { return engine_->last_error(); }
+const std::string& Lock::path() const noexcept { return engine_->path(); }
+std::string_view Lock::scheme() const noexcept { return engine_->scheme(); }
+
+}  // namespace lockfile

@@ -1,0 +1,24 @@
+// One line a scheme.
+#include "schemes/catalogue.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace lockfile::schemes {
+
+std::span<const CatalogueEntry> catalogue() noexcept {
+  static constexpr std::array entries = {
+      CatalogueEntry{"auto", Publish::automatic, "link where a trial of the file system passes, else mkdir"},
+      CatalogueEntry{"link", Publish::link, "a lock file, made by a hard link"},
+      CatalogueEntry{"mkdir", Publish::mkdir, "a lock directory, for file systems without hard links"},
+  };
+  return entries;
+}
+
+const CatalogueEntry* find_scheme(std::string_view name) noexcept {
+  const auto all = catalogue();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const CatalogueEntry& each) { return each.name == name; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+}  // namespace lockfile::schemes

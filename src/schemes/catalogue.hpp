@@ -1,0 +1,22 @@
+// The schemes that a name can ask for.
+#pragma once
+
+#include "schemes/lock_file/scheme.hpp"
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace lockfile::schemes {
+
+struct CatalogueEntry {
+  std::string_view name;
+  Publish publish;
+  std::string_view what;
+};
+
+[[nodiscard]] std::span<const CatalogueEntry> catalogue() noexcept;
+/// Null: no such scheme.
+[[nodiscard]] const CatalogueEntry* find_scheme(std::string_view name) noexcept;
+
+}  // namespace lockfile::schemes

@@ -1,0 +1,396 @@
+// Trying, holding, releasing.
+#include "schemes/lock_file/attempt.hpp"
+
+#include "claim/guard.hpp"
+#include "claim/sweep.hpp"
+
+#include <lockfile/error.hpp>
+
+#include <array>
+#include <cerrno>
+#include <new>
+
+namespace lockfile::schemes {
+
+using claim::Look;
+
+Blocked Waits::blocked_by(const claim::Word& word, Look& look) {
+  os::System& system = word.directory().system();
+  Blocked blocked;
+  blocked.by = word.holder_of(look);
+  const bool watched = look.processes_visible && look.processes.all_watched;
+  // A process that runs without a descriptor of ours being there to tell of its end, or on another host.
+  const bool must_poll = !word.directory().local() || (look.processes_visible && !watched);
+  const bool may_close = look.judgement.verdict == Verdict::alive && !watched;
+  blocked.on = word.watches(look);
+  if (must_poll) {
+    blocked.look_again = remote_.next(system);
+  } else if (may_close) {
+    settle(system, *blocked.by, blocked);
+  }
+  return blocked;
+}
+
+void Waits::settle(os::System& system, const Holder& by, Blocked& blocked) {
+  constexpr std::array<std::chrono::milliseconds, 3> after = {std::chrono::milliseconds(1), std::chrono::milliseconds(4),
+                                                              std::chrono::milliseconds(16)};
+  const std::string hold = by.nonce + "." + std::to_string(by.number);
+  const auto now = system.now();
+  if (hold != settling_) {
+    // The first look at this hold, and the one after arming, follow no event.
+    settling_ = hold;
+    looks_ = -1;
+    settle_at_.reset();
+    return;
+  }
+  if (looks_ < 0) {
+    looks_ = static_cast<int>(after.size());
+    return;
+  }
+  const bool was_planned = settle_at_ && now >= *settle_at_;
+  if (!was_planned) {
+    looks_ = 0;  // woken by an event
+  } else if (looks_ < static_cast<int>(after.size())) {
+    ++looks_;
+  }
+  settle_at_.reset();
+  if (looks_ < static_cast<int>(after.size())) {
+    settle_at_ = now + after[static_cast<std::size_t>(looks_)];
+    blocked.look_again = settle_at_;
+  }
+}
+
+Blocked Waits::in_turn(os::System& system, std::optional<Holder> by) {
+  Blocked blocked;
+  os::Backoff soon(std::chrono::milliseconds(2), std::chrono::milliseconds(2));
+  blocked.look_again = soon.next(system);
+  blocked.by = std::move(by);
+  return blocked;
+}
+
+Step LockFileAttempt::step() noexcept {
+  try {
+    return try_step();
+  } catch (const std::bad_alloc&) {
+    return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
+  }
+}
+
+Step LockFileAttempt::try_step() {
+  constexpr int rounds = 16;  // each further one needs W to have changed between the try and the look
+  for (int i = 0; i < rounds; ++i) {
+    if (auto failed = prepare()) return *std::move(failed);
+    Failed failed;
+    switch (publish(failed)) {
+      case Published::yes:
+        return held_by_us();
+      case Published::failed:
+        return failed;
+      case Published::no:
+        break;
+    }
+    if (!claim_) continue;  // somebody cleared it: another one
+    Look look = word_->look(claim_.get());
+    if (auto step = react(look)) return *std::move(step);
+  }
+  return waits_.in_turn(os::Process::current().system(), {});
+}
+
+// The directory, a claim in it, and this attempt's number in its record.
+std::optional<Failed> LockFileAttempt::prepare() {
+  if (claim_ && !claim_->directory().is_at(scheme_.path_.directory)) lose_claim();
+  if (!claim_) {
+    const auto directory = scheme_.resolve();
+    if (!directory.ok()) {
+      return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
+    }
+    auto made = scheme_.take_claim(directory.value);
+    if (!made.claim) {
+      return Failed{os::code_of(made.error), "cannot create a file in '" + scheme_.path_.directory + "'", {}};
+    }
+    claim_ = std::move(made.claim);
+    word_.emplace(directory.value, scheme_.names_);
+    numbered_ = false;
+  }
+  if (!numbered_) {
+    if (const os::Status error = claim_->begin_hold(request_.mode, system().thread_id())) {
+      lose_claim();
+      return Failed{os::code_of(error), "cannot write to '" + scheme_.path_.directory + "'", {}};
+    }
+    numbered_ = true;
+  }
+  return std::nullopt;
+}
+
+LockFileAttempt::Published LockFileAttempt::publish(Failed& failed) {
+  const bool by_link = scheme_.publish_ == Publish::link ||
+                       (scheme_.publish_ == Publish::automatic && claim_->trial().link_scheme_works());
+  return by_link ? publish_link(failed) : publish_mkdir(failed);
+}
+
+// What a refused call means. `no`: look who is in the way; the claim may be gone by then.
+LockFileAttempt::Published LockFileAttempt::answer(os::Call call, os::Status error, std::string what, Failed& failed) {
+  switch (os::cause_of(call, error)) {
+    case os::Cause::none:
+      return Published::yes;
+    case os::Cause::contention:
+    case os::Cause::transient:
+      return Published::no;
+    case os::Cause::missing:
+      // Our own name was cleared, or the directory is gone; the next round finds out which.
+      lose_claim();
+      return Published::no;
+    case os::Cause::unsupported:
+    case os::Cause::other:
+      break;
+  }
+  failed = Failed{os::code_of(error), std::move(what), {}};
+  return Published::failed;
+}
+
+LockFileAttempt::Published LockFileAttempt::publish_link(Failed& failed) {
+  const claim::Trial& trial = claim_->trial();
+  if (!trial.link_scheme_works()) {
+    failed = Failed{trial.hard_links ? std::make_error_code(std::errc::operation_not_supported)
+                                     : os::code_of(trial.link_error),
+                    trial.hard_links ? "cannot use hard links: two names of a file show two inodes"
+                                     : "cannot use hard links in '" + scheme_.path_.directory + "'",
+                    {}};
+    return Published::failed;
+  }
+  const int at = claim_->directory().descriptor();
+  const os::Status error = system().link(at, claim_->name().c_str(), at, word_name());
+  if (error == 0) {
+    held_ = {claim::Form::file, claim_->info(), {}};
+    return Published::yes;
+  }
+  return answer(os::Call::link, error, "cannot link", failed);
+}
+
+LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
+  claim::Trials& trials = os::Process::current().part<claim::Trials>();
+  const std::uint64_t device = claim_->directory().device();
+  if (!trials.rename_new_works(device)) return publish_marked(failed);
+  if (claim_->directory_name().empty()) {
+    if (const os::Status error = claim_->enter_directory(scheme_.terms_.access)) {
+      return answer(os::Call::make_directory, error, "cannot create a directory in '" + scheme_.path_.directory + "'",
+                    failed);
+    }
+  }
+  const int at = claim_->directory().descriptor();
+  const os::Status error = system().rename_new(at, claim_->directory_name().c_str(), at, word_name());
+  if (error == 0) {
+    held_ = {claim::Form::inside, claim_->directory_info(), {}};
+    return Published::yes;
+  }
+  if (os::cause_of(os::Call::rename_new, error) == os::Cause::unsupported) {
+    trials.rename_new_refused(device);
+    if (const os::Status left = claim_->leave_directory()) {
+      return answer(os::Call::rename, left, "cannot rename in '" + scheme_.path_.directory + "'", failed);
+    }
+    return publish_marked(failed);
+  }
+  return answer(os::Call::rename_new, error, "cannot rename a directory", failed);
+}
+
+// Where nothing can be renamed without replacing: mkdir with a mark, then the claim moves in. After our own mkdir and
+// after EEXIST alike the directory is judged by a descriptor of it, never by its name and never by "my mkdir succeeded":
+//   A: mkdir W                                                             open W: B's directory, not ours
+//   B:          takes the empty marked W over, releases it;  plain mkdir W
+LockFileAttempt::Published LockFileAttempt::publish_marked(Failed& failed) {
+  const claim::Directory& directory = claim_->directory();
+  const int at = directory.descriptor();
+  const std::uint32_t wider = claim::mode_for(scheme_.terms_.access, os::FileType::directory);
+  const os::Status made = system().make_directory(at, word_name(), (wider != 0 ? wider : 0777U) | os::sticky);
+  if (made != 0 && made != EEXIST) {
+    return answer(os::Call::make_directory, made, "cannot create a directory in '" + scheme_.path_.directory + "'",
+                  failed);
+  }
+  const auto opened = system().open(at, word_name(), os::Open::look, 0);
+  if (!opened.ok()) return Published::no;
+  os::File word(system(), opened.value);
+  const auto info = system().stat(word.get());
+  if (!info.ok() || info.value.type != os::FileType::directory) return Published::no;
+  if ((info.value.mode & os::sticky) == 0) {
+    if (made != 0) return Published::no;
+    // Ours without a mark: either the file system keeps none (then nobody takes an empty directory over, and our mkdir
+    // is the proof), or it is a plain locker's by now.
+    const std::string trial = scheme_.names_.side(claim_->record().nonce, claim::suffix::trial);
+    const auto stay = claim::marks_stay(directory, trial.c_str());
+    if (!stay.ok() || stay.value) return Published::no;
+  } else if (made == 0 && wider != 0) {
+    // The umask has narrowed what mkdir was given.
+    (void)system().set_mode(word.get(), wider | os::sticky);
+  }
+  return move_in(std::move(word), failed);
+}
+
+LockFileAttempt::Published LockFileAttempt::move_in(os::File word, Failed& failed) {
+  if (!claim_->directory_name().empty()) {
+    if (const os::Status left = claim_->leave_directory()) {
+      return answer(os::Call::rename, left, "cannot rename in '" + scheme_.path_.directory + "'", failed);
+    }
+  }
+  const os::Status error = word_->move_in(std::move(word), *claim_, held_);
+  return answer(os::Call::rename, error, "cannot enter directory '" + scheme_.names_.word() + "'", failed);
+}
+
+// What stands at W decides. Nothing: try again at once.
+std::optional<Step> LockFileAttempt::react(Look& look) {
+  switch (look.state) {
+    case Look::State::free:
+    case Look::State::changing:
+      return std::nullopt;
+    case Look::State::failed:
+      return Failed{os::code_of(look.error), "cannot look at '" + scheme_.names_.word() + "'", {}};
+    case Look::State::vacant: {
+      Failed failed;
+      const Published moved = move_in(std::move(look.word), failed);
+      if (moved == Published::yes) return held_by_us();
+      if (moved == Published::failed) return failed;
+      return std::nullopt;
+    }
+    case Look::State::held:
+      break;
+  }
+  if (look.own) {
+    // Refused, and yet it is ours: the reply to the first try was lost, and the retry met our own success.
+    held_ = {look.form, look.form == claim::Form::file ? claim_->info() : look.word_info, std::move(look.word)};
+    return held_by_us();
+  }
+  if (look.judgement.verdict != Verdict::dead) {
+    sweep_once();
+    return waits_.blocked_by(*word_, look);
+  }
+  const claim::Removal removal = word_->break_stale(look);
+  switch (removal.result) {
+    case claim::Removal::Result::removed:
+      broke_stale_ = true;
+      return std::nullopt;
+    case claim::Removal::Result::changed:
+      return std::nullopt;
+    case claim::Removal::Result::in_turn:
+      return waits_.in_turn(system(), word_->holder_of(look));
+    case claim::Removal::Result::refused:
+      break;
+  }
+  return Failed{removal.error, removal.what, word_->holder_of(look)};
+}
+
+Step LockFileAttempt::held_by_us() noexcept {
+  if (broke_stale_) {
+    scheme_.swept_ = false;
+    sweep_once();
+  }
+  return Granted{};
+}
+
+void LockFileAttempt::sweep_once() noexcept {
+  if (scheme_.swept_) return;
+  scheme_.swept_ = true;
+  try {
+    // What cannot be cleared now is cleared by whoever comes next, or by doctor.
+    (void)claim::sweep(claim_->shared_directory(), &scheme_.names_, Clean::remove_dead);
+  } catch (const std::bad_alloc&) {
+    scheme_.swept_ = false;
+  }
+}
+
+void LockFileAttempt::lose_claim() noexcept {
+  claim_->drop();
+  claim_.reset();
+  numbered_ = false;
+}
+
+std::optional<Blocked> LockFileAttempt::withdraw() noexcept {
+  if (claim_) scheme_.keep_claim(std::move(claim_));
+  return std::nullopt;
+}
+
+std::error_code LockFileAttempt::release() noexcept {
+  try {
+    const claim::Word::Ending ending = word_->release(*claim_, held_);
+    if (ending.claim_gone) {
+      lose_claim();
+    } else {
+      scheme_.keep_claim(std::move(claim_));
+    }
+    if (!ending.lost) return os::code_of(ending.error);
+    const Look look = word_->look(nullptr);
+    const bool nobody = look.state == Look::State::free || look.state == Look::State::vacant ||
+                        (look.state == Look::State::held && look.judgement.verdict == Verdict::dead);
+    return nobody ? errc::not_locked : errc::not_my_lock;
+  } catch (const std::bad_alloc&) {
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
+}
+
+bool LockFileAttempt::still_held() noexcept { return word_->still_held(held_); }
+
+void LockFileAttempt::abandon() noexcept {
+  if (claim_) claim_->abandon();
+  claim_.reset();
+}
+
+std::error_code LockFileAttempt::hand_over(std::int64_t child) noexcept {
+  const auto start = system().process_start(child);
+  if (!start.ok() && !system().process_exists(child)) return std::make_error_code(std::errc::no_such_process);
+  if (!still_held()) return errc::not_my_lock;
+  return os::code_of(claim_->name_child(child, start.ok() ? start.value : 0));
+}
+
+std::optional<int> LockFileAttempt::share_guard(std::error_code& why) noexcept {
+  const auto copy = system().duplicate(claim_->descriptor());
+  why = os::code_of(copy.error);
+  return copy.ok() ? std::optional<int>(copy.value) : std::nullopt;
+}
+
+bool LockFileAttempt::outlives_us() noexcept {
+  const claim::Record& record = claim_->record();
+  return record.child != 0 && !claim::has_ended(system(), record.child, record.child_start);
+}
+
+
+// Waiting for a lock to be free, without wanting it: the same looks and the same events, and no claim.
+class FreeWait final : public Attempt {
+ public:
+  explicit FreeWait(LockFileScheme& scheme) : scheme_(scheme) {}
+
+  Step step() noexcept override {
+    try {
+      const auto directory = scheme_.resolve();
+      if (!directory.ok()) {
+        return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
+      }
+      const claim::Word word(directory.value, scheme_.names_);
+      Look look = word.look(nullptr);
+      switch (look.state) {
+        case Look::State::free:
+        case Look::State::vacant:
+          return Granted{};
+        case Look::State::failed:
+          return Failed{os::code_of(look.error), "cannot look at '" + scheme_.names_.word() + "'", {}};
+        case Look::State::changing:
+          return waits_.in_turn(directory.value->system(), {});
+        case Look::State::held:
+          break;
+      }
+      if (look.judgement.verdict == Verdict::dead) return Granted{};
+      return waits_.blocked_by(word, look);
+    } catch (const std::bad_alloc&) {
+      return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
+    }
+  }
+  std::optional<Blocked> withdraw() noexcept override { return std::nullopt; }
+  std::error_code release() noexcept override { return {}; }
+  bool still_held() noexcept override { return false; }
+  void abandon() noexcept override {}
+
+ private:
+  LockFileScheme& scheme_;
+  Waits waits_;
+};
+
+std::unique_ptr<Attempt> free_wait(LockFileScheme& scheme) { return std::make_unique<FreeWait>(scheme); }
+
+}  // namespace lockfile::schemes

@@ -1,0 +1,70 @@
+// One attempt on a lock file: a claim on its way to W, then the hold.
+#pragma once
+
+#include "os/backoff.hpp"
+#include "schemes/lock_file/scheme.hpp"
+
+#include <optional>
+#include <string>
+
+namespace lockfile::schemes {
+
+/// What to sleep on while `look` stands in the way; the looks to take besides, where events do not reach.
+class Waits {
+ public:
+  [[nodiscard]] Blocked blocked_by(const claim::Word& word, claim::Look& look);
+  /// Somebody else is removing W just now: no event tells when REMOVE is given back.
+  [[nodiscard]] Blocked in_turn(os::System& system, std::optional<Holder> by);
+
+ private:
+  // After a close event LIVE may still be seen held for a moment: look again soon, three times.
+  void settle(os::System& system, const Holder& by, Blocked& blocked);
+
+  os::Backoff remote_{std::chrono::milliseconds(2), std::chrono::milliseconds(250)};
+  std::string settling_;  // the hold that is looked at
+  int looks_ = 0;
+  std::optional<std::chrono::steady_clock::time_point> settle_at_;
+};
+
+class LockFileAttempt final : public Attempt {
+ public:
+  LockFileAttempt(LockFileScheme& scheme, const Request& request) : scheme_(scheme), request_(request) {}
+
+  Step step() noexcept override;
+  std::optional<Blocked> withdraw() noexcept override;
+  std::error_code release() noexcept override;
+  bool still_held() noexcept override;
+  void abandon() noexcept override;
+  std::error_code hand_over(std::int64_t child) noexcept override;
+  std::optional<int> share_guard(std::error_code& why) noexcept override;
+  bool outlives_us() noexcept override;
+
+ private:
+  enum class Published : std::uint8_t { yes, no, failed };
+
+  [[nodiscard]] Step try_step();
+  [[nodiscard]] std::optional<Failed> prepare();
+  [[nodiscard]] Published publish(Failed& failed);
+  [[nodiscard]] Published publish_link(Failed& failed);
+  [[nodiscard]] Published publish_mkdir(Failed& failed);
+  [[nodiscard]] Published publish_marked(Failed& failed);
+  [[nodiscard]] Published answer(os::Call call, os::Status error, std::string what, Failed& failed);
+  [[nodiscard]] Published move_in(os::File word, Failed& failed);
+  [[nodiscard]] std::optional<Step> react(claim::Look& look);
+  [[nodiscard]] Step held_by_us() noexcept;
+  void sweep_once() noexcept;
+  void lose_claim() noexcept;
+  [[nodiscard]] os::System& system() const noexcept { return claim_->directory().system(); }
+  [[nodiscard]] const char* word_name() const noexcept { return scheme_.names_.word().c_str(); }
+
+  LockFileScheme& scheme_;
+  Request request_;
+  std::unique_ptr<claim::Claim> claim_;
+  std::optional<claim::Word> word_;
+  bool numbered_ = false;  // this attempt's number is in the record
+  bool broke_stale_ = false;
+  claim::Held held_;
+  Waits waits_;
+};
+
+}  // namespace lockfile::schemes

@@ -1,0 +1,177 @@
+// The scheme: its directory, its kept claims, looks and breaks.
+#include "schemes/lock_file/scheme.hpp"
+
+#include "schemes/lock_file/attempt.hpp"
+
+#include <lockfile/error.hpp>
+
+#include <new>
+
+namespace lockfile::schemes {
+namespace {
+
+std::string_view name_of(Publish publish) noexcept {
+  switch (publish) {
+    case Publish::link:
+      return "link";
+    case Publish::mkdir:
+      return "mkdir";
+    case Publish::automatic:
+      break;
+  }
+  return {};
+}
+
+}  // namespace
+
+LockFileScheme::LockFileScheme(FilePath path, Publish publish, const Options& options)
+    : path_(std::move(path)),
+      names_(path_.name),
+      publish_(publish),
+      terms_{options.access, options.reason, name_of(publish)} {}
+
+LockFileScheme::~LockFileScheme() { drop_kept(); }
+
+std::string_view LockFileScheme::name() const noexcept {
+  if (publish_ != Publish::automatic) return name_of(publish_);
+  claim::Trial trial;
+  if (!directory_ || !directory_->process().part<claim::Trials>().find(directory_->device(), trial)) return "auto";
+  return trial.link_scheme_works() ? "link" : "mkdir";
+}
+
+Traits LockFileScheme::traits() const noexcept {
+  return {.across_hosts = true, .event_wait = true, .handed_over = true};
+}
+
+std::unique_ptr<Attempt> LockFileScheme::attempt(const Request& request) {
+  return std::make_unique<LockFileAttempt>(*this, request);
+}
+
+os::Result<std::shared_ptr<claim::Directory>> LockFileScheme::resolve() {
+  if (directory_ && directory_->is_at(path_.directory)) return {directory_, 0};
+  auto opened = claim::Directory::open(os::Process::current(), path_.directory);
+  if (opened.ok()) {
+    drop_kept();
+    directory_ = opened.value;
+  }
+  return opened;
+}
+
+claim::Claim::Made LockFileScheme::take_claim(const std::shared_ptr<claim::Directory>& directory) {
+  if (!kept_.empty()) {
+    claim::Claim::Made made;
+    made.claim = std::move(kept_.back());
+    kept_.pop_back();
+    return made;
+  }
+  kept_.reserve(2);  // so that keeping one never needs memory
+  return claim::Claim::make(directory, names_, terms_);
+}
+
+void LockFileScheme::keep_claim(std::unique_ptr<claim::Claim> claim) noexcept {
+  // One for the next hold, and one more where threads take turns. What belongs to a directory that the path no longer
+  // names is of no use.
+  if (claim->shared_directory() == directory_ && kept_.size() < kept_.capacity()) {
+    kept_.push_back(std::move(claim));
+  } else {
+    claim->drop();
+  }
+}
+
+void LockFileScheme::drop_kept() noexcept {
+  for (const auto& claim : kept_) claim->drop();
+  kept_.clear();
+}
+
+void LockFileScheme::abandon() noexcept {
+  for (const auto& claim : kept_) claim->abandon();
+  kept_.clear();
+  directory_.reset();
+  swept_ = false;
+}
+
+std::vector<Holder> LockFileScheme::holders(std::error_code& why) {
+  why.clear();
+  const auto directory = resolve();
+  if (!directory.ok()) {
+    why = os::code_of(directory.error);
+    return {};
+  }
+  const claim::Word word(directory.value, names_);
+  constexpr int tries = 100;  // one that changes hands faster than it can be read is held by somebody
+  for (int i = 0; i < tries; ++i) {
+    claim::Look look = word.look(nullptr);
+    switch (look.state) {
+      case claim::Look::State::free:
+      case claim::Look::State::vacant:
+        return {};
+      case claim::Look::State::failed:
+        why = os::code_of(look.error);
+        return {};
+      case claim::Look::State::changing:
+        if (i + 1 < tries) break;
+        [[fallthrough]];
+      case claim::Look::State::held:
+        return {word.holder_of(look)};
+    }
+  }
+  return {};
+}
+
+std::error_code LockFileScheme::break_hold(const Holder& hold, Proof proof) noexcept {
+  try {
+    constexpr int tries = 100;
+    for (int i = 0; i < tries; ++i) {
+      bool again = false;
+      const std::error_code error = break_once(hold, proof, again);
+      if (!again) return error;
+    }
+    return std::make_error_code(std::errc::resource_unavailable_try_again);
+  } catch (const std::bad_alloc&) {
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
+}
+
+std::error_code LockFileScheme::break_once(const Holder& hold, Proof proof, bool& again) {
+  const auto directory = resolve();
+  if (!directory.ok()) return os::code_of(directory.error);
+  const claim::Word word(directory.value, names_);
+  claim::Look look = word.look(nullptr);
+  switch (look.state) {
+    case claim::Look::State::free:
+    case claim::Look::State::vacant:
+      return errc::not_locked;
+    case claim::Look::State::failed:
+      return os::code_of(look.error);
+    case claim::Look::State::changing:
+      again = true;
+      return {};
+    case claim::Look::State::held:
+      break;
+  }
+  claim::Removal removal;
+  if (proof == Proof::stale) {
+    if (look.judgement.verdict != Verdict::dead) return errc::not_locked;
+    removal = word.break_stale(look);
+  } else {
+    const bool this_one = proof == Proof::forced;
+    if (this_one && (look.foreign || look.record.nonce != hold.nonce || look.record.number != hold.number)) {
+      return errc::not_locked;
+    }
+    removal = word.break_forced(this_one ? &hold : nullptr, proof == Proof::foreign);
+  }
+  switch (removal.result) {
+    case claim::Removal::Result::removed:
+      return {};
+    case claim::Removal::Result::changed:
+      again = true;
+      return {};
+    case claim::Removal::Result::in_turn:
+      return std::make_error_code(std::errc::resource_unavailable_try_again);
+    case claim::Removal::Result::refused:
+      break;
+  }
+  return removal.error;
+}
+
+}  // namespace lockfile::schemes

@@ -1,0 +1,57 @@
+// The adaptor for schemes that have one try and one release: waiting is by polling.
+#include <lockfile/error.hpp>
+#include <lockfile/scheme.hpp>
+
+#include "os/backoff.hpp"
+#include "os/process.hpp"
+
+namespace lockfile {
+namespace {
+
+class SimpleAttempt final : public Attempt {
+ public:
+  explicit SimpleAttempt(SimpleScheme& scheme) : scheme_(scheme) {}
+
+  Step step() noexcept override {
+    Step step = scheme_.try_once();
+    if (auto* blocked = std::get_if<Blocked>(&step); blocked != nullptr && !blocked->look_again && blocked->on.empty()) {
+      blocked->look_again = backoff_.next(os::Process::current().system());
+    }
+    return step;
+  }
+  std::optional<Blocked> withdraw() noexcept override { return std::nullopt; }
+  std::error_code release() noexcept override { return scheme_.release(); }
+  bool still_held() noexcept override { return scheme_.still_held(); }
+  void abandon() noexcept override {}
+
+ private:
+  SimpleScheme& scheme_;
+  os::Backoff backoff_{std::chrono::milliseconds(1), std::chrono::milliseconds(100)};
+};
+
+}  // namespace
+
+std::unique_ptr<Attempt> SimpleScheme::attempt(const Request& /*request*/) {
+  return std::make_unique<SimpleAttempt>(*this);
+}
+
+std::vector<Holder> SimpleScheme::holders(std::error_code& why) {
+  // Such a scheme learns who holds by trying, and trying here could succeed.
+  why = std::make_error_code(std::errc::operation_not_supported);
+  return {};
+}
+
+std::error_code SimpleScheme::break_hold(const Holder& /*hold*/, Proof /*proof*/) noexcept {
+  return std::make_error_code(std::errc::operation_not_supported);
+}
+
+std::error_code Attempt::hand_over(std::int64_t /*child*/) noexcept {
+  return std::make_error_code(std::errc::operation_not_supported);
+}
+
+std::optional<int> Attempt::share_guard(std::error_code& why) noexcept {
+  why = std::make_error_code(std::errc::operation_not_supported);
+  return std::nullopt;
+}
+
+}  // namespace lockfile
