@@ -1,0 +1,193 @@
+// `lockctl doctor`: does locking work in this directory, and how? Everything is tried, nothing is guessed.
+#include "commands.hpp"
+#include "contention.hpp"
+#include "exit_status.hpp"
+#include "json.hpp"
+#include "text.hpp"
+#include "waiting.hpp"
+
+#include <lockfile/lockfile.hpp>
+
+#include <fmt/format.h>
+
+#include <memory>
+
+namespace lockctl {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct DoctorOptions {
+  std::string directory = ".";
+  bool clean = false;
+  bool json = false;
+};
+
+struct Report {
+  lockfile::Examination examination;
+  std::optional<Contention> contention;
+  std::vector<lockfile::Leftover> leftovers;
+};
+
+std::string_view to_string(lockfile::Finding::Result result) {
+  switch (result) {
+    case lockfile::Finding::Result::works:
+      return "works";
+    case lockfile::Finding::Result::fails:
+      return "fails";
+    case lockfile::Finding::Result::note:
+      break;
+  }
+  return "";
+}
+
+bool is_sound(const Report& report) {
+  return !report.examination.scheme.empty() && report.contention && report.contention->overlaps == 0 &&
+         report.contention->failures == 0;
+}
+
+void print_examination(const std::string& directory, const lockfile::Examination& seen) {
+  fmt::print("directory    {}\n", escape(directory));
+  fmt::print("file system  {}, {}\n", escape(seen.file_system),
+             seen.local ? "local" : "not known to be local: deaths are proved only by the holder's own host");
+  fmt::print("scheme       {}{}\n\n", seen.scheme.empty() ? "none" : seen.scheme,
+             seen.why.empty() ? "" : ": " + escape(seen.why));
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& finding : seen.findings) {
+    rows.push_back({escape(finding.what), std::string(to_string(finding.result)), escape(finding.detail)});
+  }
+  print_table(rows);
+}
+
+void print_contention(const Contention& run) {
+  fmt::print("\ncontention   {} processes for {:.1f} s: {} acquisitions ({:.0f} per second), {} overlapping holders\n",
+             run.processes, run.lasted.count(), run.acquisitions,
+             static_cast<double>(run.acquisitions) / std::max(run.lasted.count(), 0.001), run.overlaps);
+  if (run.failures > 0) {
+    fmt::print("             {} of them failed; the first: {}\n", run.failures, escape(run.first_failure));
+  }
+  for (const std::string& name : run.left_behind) {
+    fmt::print("             left {} behind, removed now\n", quote(name));
+  }
+}
+
+void print_leftovers(const std::vector<lockfile::Leftover>& leftovers, bool clean) {
+  if (leftovers.empty()) {
+    fmt::print("leftovers    none\n");
+    return;
+  }
+  fmt::print("leftovers    {} side files of claims\n", leftovers.size());
+  std::vector<std::vector<std::string>> rows;
+  bool some_can_go = false;
+  for (const auto& left : leftovers) {
+    const bool dead = left.maker == lockfile::Verdict::dead;
+    some_can_go = some_can_go || (dead && !left.removed);
+    rows.push_back({escape(left.name), fmt::format("maker {}", lockfile::to_string(left.maker)),
+                    left.removed ? "removed" : "kept", escape(left.note)});
+  }
+  print_table(rows, "  ");
+  if (some_can_go && !clean) {
+    fmt::print("  '--clean' removes those of dead makers\n");
+  }
+}
+
+Json to_json(const std::string& directory, const Report& report) {
+  Json json = Json::object();
+  json["directory"] = directory;
+  json["sound"] = is_sound(report);
+  json["file_system"] = report.examination.file_system;
+  json["local"] = report.examination.local;
+  json["scheme"] = report.examination.scheme;
+  json["why"] = report.examination.why;
+  json["findings"] = Json::array();
+  for (const auto& finding : report.examination.findings) {
+    json["findings"].push_back(
+        {{"what", finding.what}, {"result", to_string(finding.result)}, {"detail", finding.detail}});
+  }
+  json["contention"] = nullptr;
+  if (report.contention) {
+    const Contention& run = *report.contention;
+    json["contention"] = {{"processes", run.processes},       {"seconds", run.lasted.count()},
+                          {"acquisitions", run.acquisitions}, {"overlaps", run.overlaps},
+                          {"failures", run.failures},         {"first_failure", run.first_failure},
+                          {"left_behind", run.left_behind}};
+  }
+  json["leftovers"] = Json::array();
+  for (const auto& left : report.leftovers) {
+    json["leftovers"].push_back({{"name", left.name},
+                                 {"maker", lockfile::to_string(left.maker)},
+                                 {"removed", left.removed},
+                                 {"note", left.note}});
+  }
+  return json;
+}
+
+// What is known is printed as it becomes known: the contention run takes a moment.
+int examine(const DoctorOptions& options) {
+  constexpr int processes = 4;
+  const BlockedSignals signals(ending_signals);
+  Report report;
+  std::error_code error;
+  report.examination = lockfile::examine(options.directory, error);
+  if (error) {
+    say(fmt::format("cannot examine {}: {}", quote(options.directory), cause_of(error)));
+    return status(Exit::cannot_look);
+  }
+  if (!options.json) {
+    print_examination(options.directory, report.examination);
+    std::fflush(stdout);  // a forked worker must find nothing that it could write once more
+  }
+  if (!report.examination.scheme.empty()) {
+    report.contention = contend(options.directory, processes, 500ms, signals);
+    if (report.contention->interrupted_by != 0) {
+      say(fmt::format("stopped examining {}: {}", quote(options.directory),
+                      signal_name(report.contention->interrupted_by)));
+      return status_of_signal(report.contention->interrupted_by);
+    }
+  }
+  const auto cleaning = options.clean ? lockfile::Clean::remove_dead : lockfile::Clean::look_only;
+  report.leftovers = lockfile::leftovers(options.directory, cleaning, error);
+  if (error) {
+    say(fmt::format("cannot look for leftovers in {}: {}", quote(options.directory), cause_of(error)));
+  }
+  if (options.json) {
+    print_json(to_json(options.directory, report));
+  } else {
+    if (report.contention) {
+      print_contention(*report.contention);
+    }
+    print_leftovers(report.leftovers, options.clean);
+    fmt::print("\n{}\n", is_sound(report) ? "locking works here" : "do not rely on locks in this directory");
+  }
+  return status(error ? Exit::cannot_look : is_sound(report) ? Exit::ok : Exit::unavailable);
+}
+
+int examine_or_say_why_not(const DoctorOptions& options) {
+  try {
+    return examine(options);
+  } catch (const std::system_error& error) {
+    say(error.what());
+    return status(Exit::system);
+  }
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Action& chosen) {
+  auto options = std::make_shared<DoctorOptions>();
+  CLI::App* const doctor_app = app.add_subcommand("doctor", "try out whether and how locking works in a directory");
+  doctor_app->add_option("DIR", options->directory, "the directory; the current one when left out");
+  doctor_app->add_flag("--clean", options->clean, "remove what dead processes have left there");
+  doctor_app->add_flag("--json", options->json, "print an object");
+  doctor_app->footer(R"(
+Tries hard links, directories, byte-range locks and so on, says which scheme is taken and why, lets four processes
+contend for a lock of its own for half a second, and counts overlapping holders. Needs to write there; leaves nothing
+behind.
+Exit status: 0 locking works; 69 it does not; 74 the directory cannot be worked in.
+
+Example:
+  lockctl doctor /mnt/share --clean)");
+  doctor_app->callback([options, &chosen] { chosen = [options] { return examine_or_say_why_not(*options); }; });
+}
+
+}  // namespace lockctl

@@ -1,0 +1,44 @@
+// The JSON that lockctl prints. Its keys are part of the interface: they are added to, never renamed.
+#include "json.hpp"
+
+#include "text.hpp"
+
+#include <fmt/format.h>
+
+namespace lockctl {
+
+Json to_json(const lockfile::Holder& holder) {
+  Json json = Json::object();
+  json["verdict"] = lockfile::to_string(holder.verdict);
+  json["note"] = holder.note;
+  json["since"] = holder.since ? Json(iso_time(*holder.since)) : Json(nullptr);
+  json["uid"] = holder.uid;
+  json["foreign"] = holder.foreign;
+  if (holder.foreign) {
+    return json;  // nothing more is known
+  }
+  json["mode"] = lockfile::to_string(holder.mode);
+  json["scheme"] = holder.scheme;
+  json["host"] = holder.host;
+  json["pid"] = holder.pid;
+  json["handed_to"] = holder.handed_to != 0 ? Json(holder.handed_to) : Json(nullptr);
+  json["thread"] = holder.thread;
+  json["program"] = holder.program;
+  json["reason"] = holder.reason;
+  json["nonce"] = holder.nonce;
+  json["number"] = holder.number;
+  return json;
+}
+
+Json lock_to_json(std::string_view path, std::string_view lock_file, const std::optional<lockfile::Holder>& holder) {
+  Json json = Json::object();
+  json["path"] = path;
+  json["lock_file"] = lock_file;
+  json["state"] = holder ? state_of(*holder) : "free";
+  json["holder"] = holder ? to_json(*holder) : Json(nullptr);
+  return json;
+}
+
+void print_json(const Json& value) { fmt::print("{}\n", value.dump(2, ' ', true, Json::error_handler_t::replace)); }
+
+}  // namespace lockctl

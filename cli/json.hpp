@@ -1,0 +1,22 @@
+// The JSON that lockctl prints. Its keys are part of the interface: they are added to, never renamed.
+#pragma once
+
+#include <lockfile/holder.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <optional>
+#include <string_view>
+
+namespace lockctl {
+
+using Json = nlohmann::ordered_json;
+
+[[nodiscard]] Json to_json(const lockfile::Holder& holder);
+/// One lock: path, lock file, state ("free", "held", "stale") and holder (null when free).
+[[nodiscard]] Json lock_to_json(std::string_view path, std::string_view lock_file,
+                                const std::optional<lockfile::Holder>& holder);
+/// On standard output, in ASCII: names and reasons are written by strangers, and what is not UTF-8 is replaced.
+void print_json(const Json& value);
+
+}  // namespace lockctl

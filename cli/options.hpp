@@ -1,0 +1,15 @@
+// Options that several subcommands have, so that they are read and refused in the same words everywhere.
+#pragma once
+
+#include "duration.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <optional>
+
+namespace lockctl {
+
+/// `--timeout DURATION`; nothing: for ever.
+CLI::Option* add_timeout(CLI::App& app, std::optional<Seconds>& timeout);
+
+}  // namespace lockctl

@@ -1,0 +1,257 @@
+// `lockctl run`: runs a command while holding a lock.
+#include "caller.hpp"
+#include "child.hpp"
+#include "commands.hpp"
+#include "exit_status.hpp"
+#include "options.hpp"
+#include "supervise.hpp"
+#include "text.hpp"
+#include "waiting.hpp"
+
+#include <lockfile/lockfile.hpp>
+
+#include <fmt/format.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <map>
+#include <memory>
+
+namespace lockctl {
+namespace {
+
+struct RunOptions {
+  std::string path;
+  std::vector<std::string> command;
+  std::optional<Seconds> timeout;
+  bool try_only = false;
+  std::optional<int> conflict_status;
+  lockfile::Options lock;
+};
+
+int status_of_conflict(const RunOptions& options, Exit otherwise) {
+  return options.conflict_status.value_or(status(otherwise));
+}
+
+int status_of_failure(const lockfile::Error& error) {
+  say(error.what());
+  const bool wrong_argument = error.code() == std::errc::invalid_argument;
+  return status(wrong_argument ? Exit::usage : Exit::cannot_create);
+}
+
+// Waits, telling the user meanwhile. Nothing: it is ours; else the exit status.
+std::optional<int> wait_for(lockfile::Lock& lock, const RunOptions& options, const BlockedSignals& signals) {
+  // A second object for the looks: this one is busy with waiting.
+  const lockfile::FileLock looker(lock.path());
+  Companion companion(signals, lock_file_of(options.path), [&looker] {
+    std::error_code no_look;  // the wait goes on, and reports what is wrong by itself
+    return looker.holder(no_look);
+  });
+  std::optional<int> failed;
+  try {
+    if (options.timeout) {
+      lock.acquire({*options.timeout, companion.stop_token()});
+    } else {
+      lock.acquire({lockfile::for_ever, companion.stop_token()});
+    }
+    companion.finish();
+  } catch (const lockfile::LockStopped&) {
+    companion.finish();
+  } catch (const lockfile::LockFailed& error) {
+    companion.finish();
+    failed = status_of_failure(error);
+  } catch (const lockfile::LockError& error) {
+    companion.finish();
+    say(error.what());
+    failed = status_of_conflict(options, Exit::timed_out);
+  }
+  if (companion.signal() != 0) {  // also when it came together with the lock: the user wanted an end
+    say(fmt::format("stopped waiting for {}: {}", quote(lock_file_of(options.path)), signal_name(companion.signal())));
+    return status_of_signal(companion.signal());
+  }
+  return failed;
+}
+
+// Nothing: it is ours; else the exit status.
+std::optional<int> acquire(lockfile::Lock& lock, const RunOptions& options, const BlockedSignals& signals) {
+  try {
+    lock.acquire(Seconds::zero());
+    return std::nullopt;
+  } catch (const lockfile::LockFailed& error) {
+    return status_of_failure(error);
+  } catch (const lockfile::LockError& error) {
+    if (error.holder() && held_by_caller(lock.path(), *error.holder())) {
+      say(fmt::format("cannot lock {}: held by your own caller, {}", quote(lock_file_of(options.path)),
+                      error.holder()->who()));
+      return status_of_conflict(options, Exit::conflict);
+    }
+    if (options.try_only || (options.timeout && *options.timeout <= Seconds::zero())) {
+      say(error.what());
+      return status_of_conflict(options, Exit::conflict);
+    }
+  }
+  return wait_for(lock, options, signals);
+}
+
+bool is_unsupported(const std::error_code& error) {
+  return error == std::errc::not_supported || error == std::errc::operation_not_supported ||
+         error == std::errc::function_not_supported;
+}
+
+// A hold that was lost does not change the exit status: the command has run, and its result is what it is.
+void release(lockfile::Lock& lock, const RunOptions& options) {
+  const std::string name = quote(lock_file_of(options.path));
+  std::error_code error;
+  lock.release(error);
+  if (error == lockfile::errc::not_locked || error == lockfile::errc::not_my_lock) {
+    std::error_code no_look;  // then the message goes without it
+    const auto holder = lock.holder(no_look);
+    say(fmt::format("lost {} while the command ran: it was broken by force{}", name,
+                    holder ? fmt::format(", now {}", holder->describe()) : ""));
+  } else if (error) {
+    say(fmt::format("cannot release {}: {}", name, cause_of(error)));
+  }
+}
+
+int status_of_command(const RunOptions& options, const Child& child, int wait_status) {
+  if (const int error = child.exec_error(); error != 0) {
+    say(fmt::format("cannot run {}: {}", quote(options.command.front()),
+                    cause_of(std::error_code(error, std::system_category()))));
+    return status(error == ENOENT ? Exit::not_found : Exit::cannot_execute);
+  }
+  return WIFSIGNALED(wait_status) ? status_of_signal(WTERMSIG(wait_status)) : WEXITSTATUS(wait_status);
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() { close(); }
+  [[nodiscard]] int number() const { return number_; }
+  void close() {
+    if (number_ >= 0) {
+      ::close(number_);
+    }
+    number_ = -1;
+  }
+
+ private:
+  int number_;
+};
+
+// Names the command in the record. Nothing when that failed: the command must not run then.
+std::optional<OnOurDeath> hand_over(lockfile::Lock& lock, const RunOptions& options, const Child& child) {
+  std::error_code error;
+  lock.hand_over(child.pid(), error);
+  if (!error) {
+    return OnOurDeath::lives_on;
+  }
+  if (is_unsupported(error)) {
+    say(fmt::format("note: the hold of {} cannot be handed over ({} scheme): the command will be killed if lockctl is",
+                    quote(lock_file_of(options.path)), lock.scheme()));
+    return OnOurDeath::dies;
+  }
+  say(fmt::format("cannot hand over {}: {}", quote(lock_file_of(options.path)), cause_of(error)));
+  return std::nullopt;
+}
+
+int run_command(lockfile::Lock& lock, const RunOptions& options, const BlockedSignals& blocked_before) {
+  Inheritance inheritance{blocked_before.mask_before(), {}};
+  struct sigaction by_default {};
+  by_default.sa_handler = SIG_DFL;  // where SIGCHLD is ignored there is nobody to wait for
+  ::sigaction(SIGCHLD, &by_default, &inheritance.on_child_end);
+  const BlockedSignals signals(supervised_signals);
+
+  std::error_code no_guard;  // the record's pid is enough within one pid namespace, the guard is for the others
+  Descriptor guard(lock.share_guard(no_guard));
+  std::error_code no_look;
+  const auto holder = lock.holder(no_look);
+  Child child(options.command, environment_within(lock.path(), holder.value_or(lockfile::Holder{})),
+              no_guard ? -1 : guard.number(), inheritance);
+  guard.close();
+  const auto fate = hand_over(lock, options, child);
+  if (!fate) {
+    return status(Exit::cannot_create);
+  }
+  Terminal terminal;
+  Supervisor supervisor(child, terminal, signals);
+  supervisor.settle();
+  child.let_go(*fate);
+  const int wait_status = supervisor.wait_for_end();
+  release(lock, options);
+  const int result = status_of_command(options, child, wait_status);
+  const bool interrupted =
+      WIFSIGNALED(wait_status) && (WTERMSIG(wait_status) == SIGINT || WTERMSIG(wait_status) == SIGQUIT);
+  if (interrupted && supervisor.ended_in_foreground() && ::getpgrp() != ::getpid()) {
+    // Ctrl-C in a script: the terminal sent it to the command's group alone, and the script around us (its group is
+    // ours) would go on with its next line. It is passed on; our own copy ends us when the mask is put back.
+    ::kill(0, WTERMSIG(wait_status));
+  }
+  return result;
+}
+
+int run(const RunOptions& options) {
+  const BlockedSignals signals({SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE});
+  try {
+    lockfile::FileLock lock(options.path, options.lock);
+    if (const auto failed = acquire(lock, options, signals)) {
+      return *failed;
+    }
+    return run_command(lock, options, signals);
+  } catch (const lockfile::LockFailed& error) {
+    return status_of_failure(error);  // of the constructor: a path that names no file, a reason that is too long
+  } catch (const std::system_error& error) {
+    say(error.what());
+    return status(Exit::system);
+  }
+}
+
+constexpr std::string_view footer = R"(
+The exit status is the command's; 128+N when signal N ended it. Others: see 'lockctl --help'.
+The lock is held until the command has ended, also when lockctl is killed. The command finds LOCKCTL_HELD=1 and
+LOCKCTL_PATH (the path, absolute) in its environment. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed
+on to its process group.
+
+Examples:
+  lockctl run /var/spool/app --timeout 1m -- ./deliver --all
+  lockctl run ledger --try -- sh -c 'echo paid >> ledger')";
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& command) {
+  auto options = std::make_shared<RunOptions>();
+  options->lock.threaded = false;  // whichever of its threads acquires, lockctl holds
+  CLI::App* const run_app = app.add_subcommand("run", "run a command while holding a lock");
+  run_app->add_option("PATH", options->path, "what is locked; the lock file is PATH.lock")->required();
+  CLI::Option* const timeout = add_timeout(*run_app, options->timeout);
+  run_app->add_flag("--try", options->try_only, "do not wait: give up at once when somebody else holds it")
+      ->excludes(timeout);
+  run_app->add_option("--reason", options->lock.reason, "shown to whoever asks who holds it; at most 400 bytes")
+      ->type_name("TEXT");
+  run_app->add_option("--scheme", options->lock.scheme, "auto, link or mkdir")
+      ->check(CLI::IsMember({"auto", "link", "mkdir"}).description(""))
+      ->type_name("NAME");
+  run_app
+      ->add_option("--conflict-exit-code", options->conflict_status,
+                   "exit with N instead of 75 or 124 when somebody else holds it")
+      ->check(CLI::Range(0, 255).description(""))
+      ->type_name("N");
+  static const std::map<std::string, lockfile::Access> accesses{{"umask", lockfile::Access::by_umask},
+                                                                {"group", lockfile::Access::group},
+                                                                {"everyone", lockfile::Access::everyone}};
+  run_app->add_option("--access", options->lock.access, "who else may take the lock over: umask, group or everyone")
+      ->transform(CLI::CheckedTransformer(accesses).description(""))
+      ->type_name("WHO");
+  run_app->footer(std::string(footer));
+  run_app->callback([options, &chosen, &command] {
+    if (command.empty()) {
+      throw CLI::ValidationError("no command: it goes behind '--', as in 'lockctl run PATH -- COMMAND'");
+    }
+    options->command = command;
+    chosen = [options] { return run(*options); };
+  });
+}
+
+}  // namespace lockctl

@@ -1,0 +1,83 @@
+// `lockctl status`: who holds these locks. Looks only, so it works in a directory that may only be read.
+#include "commands.hpp"
+#include "exit_status.hpp"
+#include "json.hpp"
+#include "text.hpp"
+
+#include <lockfile/lockfile.hpp>
+
+#include <fmt/format.h>
+
+#include <memory>
+
+namespace lockctl {
+namespace {
+
+struct StatusOptions {
+  std::vector<std::string> paths;
+  bool json = false;
+};
+
+void print_text(std::string_view path, const std::optional<lockfile::Holder>& holder) {
+  const std::string name = escape(lock_file_of(path));
+  if (!holder) {
+    fmt::print("{}: free\n", name);
+    hint_at_lock_file_name(path);
+    return;
+  }
+  const bool stale = holder->verdict == lockfile::Verdict::dead;
+  fmt::print("{}: {}{}\n", name, stale ? "stale: " : "", holder->describe());
+  if (!holder->reason.empty()) {
+    fmt::print("    reason: {}\n", escape(holder->reason));
+  }
+  if (holder->handed_to != 0) {
+    fmt::print("    handed over to: pid {}\n", holder->handed_to);
+  }
+  if (!holder->note.empty()) {
+    fmt::print("    {}: {}\n", lockfile::to_string(holder->verdict), escape(holder->note));
+  }
+}
+
+int status_of_all(const StatusOptions& options) {
+  Json all = Json::array();
+  bool held = false;
+  bool failed = false;
+  for (const std::string& path : options.paths) {
+    try {
+      const lockfile::FileLock lock(path);
+      const auto holder = lock.holder();
+      held = held || (holder && holder->verdict != lockfile::Verdict::dead);
+      if (options.json) {
+        all.push_back(lock_to_json(lock.path(), lock_file_of(lock.path()), holder));
+      } else {
+        print_text(path, holder);
+      }
+    } catch (const lockfile::Error& error) {
+      failed = true;
+      say(error.what());
+      all.push_back({{"path", path}, {"lock_file", lock_file_of(path)}, {"state", "unknown"}, {"error", error.what()}});
+    }
+  }
+  if (options.json) {
+    print_json(all);
+  }
+  return status(failed ? Exit::cannot_look : held ? Exit::conflict : Exit::ok);
+}
+
+}  // namespace
+
+void add_status(CLI::App& app, Action& chosen) {
+  auto options = std::make_shared<StatusOptions>();
+  CLI::App* const status_app = app.add_subcommand("status", "say who holds a lock");
+  status_app->add_option("PATH", options->paths, "what is locked")->required();
+  status_app->add_flag("--json", options->json, "print an array of objects");
+  status_app->footer(R"(
+Exit status: 0 all are free, or stale (the next run takes them over); 75 one at least is held; 74 one cannot be looked at.
+Takes nothing, and works in a directory that may only be read.
+
+Example:
+  lockctl status ledger queue --json | jq -r '.[] | select(.state == "held") | .path')");
+  status_app->callback([options, &chosen] { chosen = [options] { return status_of_all(*options); }; });
+}
+
+}  // namespace lockctl
