@@ -1,4 +1,5 @@
 # The ledger's test, run by `cmake -P`: four processes at once add under the lock, and every addition is there.
+cmake_minimum_required(VERSION 3.25)
 file(REMOVE_RECURSE ${directory})
 file(MAKE_DIRECTORY ${directory})
 set(file ${directory}/ledger)

@@ -1,6 +1,7 @@
 # One step of the packaging tests, run by `cmake -P`: installs the library to `work`/prefix (step install), removes
 # `work` (step remove), or configures, builds and runs the consumer named by `step` from a copy outside the tree.
 # CMake rather than shell, so that the same script can serve the next platform.
+cmake_minimum_required(VERSION 3.25)
 
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
