@@ -30,6 +30,7 @@ class WatchSource;
 /// What an attempt asks for.
 struct Request {
   Mode mode = Mode::exclusive;
+  std::int64_t thread = 0;  ///< the kernel's id of the thread that asks
 };
 
 /// Something whose change is worth another try: an inode, a process, a readable descriptor; never a name.

@@ -152,7 +152,7 @@ os::Status Claim::guard_and_write(Access access, os::Call& failed) {
 }
 
 os::Status Claim::learn_trial() {
-  Trials& trials = directory_->process().part<Trials>();
+  Trials& trials = directory_->trials();
   if (trials.find(directory_->device(), trial_)) return 0;
   const std::string other = names_.side(record_.nonce, suffix::trial);
   auto tried = try_out(*directory_, file_.get(), name_.c_str(), other.c_str(), live_locked_);
@@ -171,11 +171,8 @@ os::Status Claim::write(std::string_view bytes) noexcept {
 }
 
 os::Status Claim::write_head() noexcept {
-  try {
-    return write(format_head(record_));
-  } catch (const std::bad_alloc&) {
-    return ENOMEM;
-  }
+  const auto head = format_head(record_);
+  return write({head.data(), head.size()});
 }
 
 os::Status Claim::begin_hold(Mode mode, std::int64_t thread) noexcept {

@@ -1,9 +1,18 @@
 // Opening directories and looking at names in them.
 #include "claim/directory.hpp"
 
+#include "claim/trial.hpp"
+
 #include <cerrno>
 
 namespace lockfile::claim {
+
+Directory::Directory(os::Process& process, os::File file, const os::FileInfo& info, os::FileSystem file_system)
+    : process_(process),
+      trials_(process.part<Trials>()),
+      file_(std::move(file)),
+      info_(info),
+      file_system_(std::move(file_system)) {}
 
 os::Result<std::shared_ptr<Directory>> Directory::open(os::Process& process, const std::string& path) {
   os::System& system = process.system();

@@ -9,6 +9,8 @@
 
 namespace lockfile::claim {
 
+class Trials;
+
 class Directory {
  public:
   /// On failure `value` is null and `error` says why.
@@ -23,6 +25,8 @@ class Directory {
   [[nodiscard]] const os::FileSystem& file_system() const noexcept { return file_system_; }
   [[nodiscard]] os::Process& process() const noexcept { return process_; }
   [[nodiscard]] os::System& system() const noexcept { return process_.system(); }
+  /// What this process has learned about file systems.
+  [[nodiscard]] Trials& trials() const noexcept { return trials_; }
 
   /// Does `name` in this directory, or in the one that is open as `at`, refer to that inode now? The caller has a
   /// descriptor of the inode open. On a network file system a client's memory of names may be old, but not of what it opens:
@@ -33,10 +37,10 @@ class Directory {
   }
 
  private:
-  Directory(os::Process& process, os::File file, const os::FileInfo& info, os::FileSystem file_system)
-      : process_(process), file_(std::move(file)), info_(info), file_system_(std::move(file_system)) {}
+  Directory(os::Process& process, os::File file, const os::FileInfo& info, os::FileSystem file_system);
 
   os::Process& process_;
+  Trials& trials_;
   os::File file_;
   os::FileInfo info_;
   os::FileSystem file_system_;

@@ -55,7 +55,11 @@ std::string Names::side(std::string_view nonce, std::string_view suffix) const {
   return name;
 }
 
-std::string suffix::taken_away(std::uint64_t number) { return "." + std::to_string(number) + ".gone"; }
+std::string suffix::taken_away(std::uint64_t number) { 
+  std::string text = ".";
+  text.append(std::to_string(number)).append(".gone");
+  return text;
+}
 
 std::optional<SideName> parse_side_name(std::string_view name) {
   std::size_t at = std::string_view::npos;

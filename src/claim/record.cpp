@@ -4,10 +4,9 @@
 #include "claim/names.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
-#include <cstdio>
 #include <optional>
+#include <span>
 
 namespace lockfile::claim {
 namespace {
@@ -125,22 +124,64 @@ std::string printable(std::string_view text) {
   return shown;
 }
 
-std::string format_head(const Record& record) {
-  std::array<char, 256> text{};
-  int size = std::snprintf(text.data(), text.size(),
-                           "lockfile %d\nstate: %-8s\nmode: %-10s\nhold: %020llu\nthread: %010lld\n"
-                           "child: %010lld %020llu\n",
-                           record_version, record.released ? "released" : "live", to_string(record.mode).data(),
-                           static_cast<unsigned long long>(record.number), static_cast<long long>(record.thread),
-                           static_cast<long long>(record.child), static_cast<unsigned long long>(record.child_start));
-  const auto length = static_cast<std::size_t>(size);
-  size = std::snprintf(text.data() + length, text.size() - length, "check: %08x\n",
-                       static_cast<unsigned>(checksum({text.data(), length})));
-  return {text.data(), length + static_cast<std::size_t>(size)};
+namespace {
+
+// Fills a buffer of fixed size from its beginning. An acquire writes a head each time, and printf takes as long for it
+// as the kernel for a write.
+class Filler {
+ public:
+  explicit Filler(std::span<char> into) noexcept : into_(into) {}
+
+  void text(std::string_view what) noexcept { at_ += what.copy(into_.data() + at_, into_.size() - at_); }
+  void padded(std::string_view what, std::size_t width) noexcept {
+    text(what);
+    fill(' ', width - what.size());
+  }
+  template <unsigned base = 10>
+  void number(std::uint64_t value, std::size_t width) noexcept {
+    static constexpr std::string_view digits = "0123456789abcdef";
+    fill('0', width);
+    for (std::size_t end = at_; value != 0; value /= base) into_[--end] = digits[value % base];
+  }
+  void fill(char with, std::size_t count) noexcept {
+    std::fill_n(into_.begin() + static_cast<std::ptrdiff_t>(at_), count, with);
+    at_ += count;
+  }
+  [[nodiscard]] std::string_view done() const noexcept { return {into_.data(), at_}; }
+
+ private:
+  std::span<char> into_;
+  std::size_t at_ = 0;
+};
+
+}  // namespace
+
+std::array<char, head_size> format_head(const Record& record) noexcept {
+  std::array<char, head_size> head{};
+  Filler out(head);
+  out.text("lockfile 1\nstate: ");
+  out.padded(record.released ? "released" : "live", 8);
+  out.text("\nmode: ");
+  out.padded(to_string(record.mode), 10);
+  out.text("\nhold: ");
+  out.number(record.number, 20);
+  out.text("\nthread: ");
+  out.number(static_cast<std::uint64_t>(record.thread), 10);
+  out.text("\nchild: ");
+  out.number(static_cast<std::uint64_t>(record.child), 10);
+  out.text(" ");
+  out.number(record.child_start, 20);
+  out.text("\n");
+  const std::uint32_t sum = checksum(out.done());
+  out.text(check_key);
+  out.number<16>(sum, 8);
+  out.text("\n");
+  return head;
 }
 
 std::string format(const Record& record) {
-  std::string text = format_head(record);
+  const auto head = format_head(record);
+  std::string text(head.data(), head.size());
   const auto line = [&](std::string_view key, std::string_view value) {
     text.append(key).append(": ").append(printable(value)).append("\n");
   };

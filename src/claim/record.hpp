@@ -4,6 +4,7 @@
 
 #include <lockfile/holder.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -41,7 +42,8 @@ inline constexpr int record_version = 1;
 inline constexpr std::size_t longest_record = 4096;
 inline constexpr std::size_t longest_reason = 400;
 
-[[nodiscard]] std::string format_head(const Record& record);
+inline constexpr std::size_t head_size = 145;
+[[nodiscard]] std::array<char, head_size> format_head(const Record& record) noexcept;
 [[nodiscard]] std::string format(const Record& record);
 
 enum class Reading : std::uint8_t {

@@ -139,7 +139,7 @@ bool Word::name_of_earlier_boot(const Look& look) const {
   if (!names.ok()) return false;
   return std::any_of(names.value.begin(), names.value.end(), [&](const std::string& each) {
     const auto side = parse_side_name(each);
-    if (!side || !side->suffix.empty() || each != names_.side(side->nonce)) return false;
+    if (!side || !side->suffix.empty() || each != names_->side(side->nonce)) return false;
     if (!nonce_of_earlier_boot(*directory_, side->nonce)) return false;
     const auto same = directory_->refers_to(each.c_str(), look.info);
     return same.ok() && same.value;
@@ -212,7 +212,7 @@ os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
   std::string small;
   if (os::cause_of(os::Call::link, error) == os::Cause::unsupported) {
     held.form = Form::nested;
-    small = names_.side(claim.record().nonce, suffix::entry);
+    small = names_->side(claim.record().nonce, suffix::entry);
     error = system().make_directory(at, small.c_str(), 0777);
     if (error != 0 && error != EEXIST) return error;
     const std::string inner = small + "/" + holder_name;
@@ -273,7 +273,7 @@ Word::Ending Word::release(Claim& claim, Held& held) const {
     } else if (!claim.directory_name().empty()) {
       error = system().rename(at, name(), at, claim.directory_name().c_str());
     } else {
-      const std::string away = names_.side(claim.record().nonce, suffix::taken_away(claim.record().number));
+      const std::string away = names_->side(claim.record().nonce, suffix::taken_away(claim.record().number));
       error = system().rename(at, name(), at, away.c_str());
       if (error == 0) (void)take_apart(*directory_, away.c_str());  // what stays is found by doctor
       ending.claim_gone = held.form == Form::nested;
@@ -303,7 +303,7 @@ Removal Word::refused(os::Status error, const Look& look, std::string what) cons
 os::File Word::open_for_removal(const Look& look, Removal& removal) const {
   if (!guard_usable(*directory_)) {
     removal = {Removal::Result::refused, make_error_code(errc::cannot_break),
-               "cannot remove '" + names_.word() + "'"};
+               "cannot remove '" + names_->word() + "'"};
     return {};
   }
   const int at = look.word.is_open() ? look.word.get() : directory_->descriptor();
@@ -312,7 +312,7 @@ os::File Word::open_for_removal(const Look& look, Removal& removal) const {
   if (!opened.ok()) {
     removal = is_gone(opened.error) || opened.error == ELOOP || opened.error == EISDIR
                   ? Removal{}
-                  : refused(opened.error, look, "cannot open '" + names_.word() + "' to remove it");
+                  : refused(opened.error, look, "cannot open '" + names_->word() + "' to remove it");
     return {};
   }
   os::File file(system(), opened.value);
@@ -327,7 +327,7 @@ os::File Word::open_for_removal(const Look& look, Removal& removal) const {
     return {};
   }
   if (locked != 0) {
-    removal = refused(locked, look, "cannot lock '" + names_.word() + "' to remove it");
+    removal = refused(locked, look, "cannot lock '" + names_->word() + "' to remove it");
     return {};
   }
   return file;
@@ -343,12 +343,12 @@ Removal Word::remove(const Look& look) const {
     // Renamed away first and taken apart there: by the time its entry is gone, the name W may be somebody else's.
     const std::string unique =
         look.foreign ? make_nonce(directory_->process().identity().boot, system().random()) : look.record.nonce;
-    const std::string away = names_.side(unique, suffix::taken_away(look.record.number));
+    const std::string away = names_->side(unique, suffix::taken_away(look.record.number));
     error = system().rename(at, name(), at, away.c_str());
     if (error == 0) (void)take_apart(*directory_, away.c_str());  // what stays is found by doctor
   }
   if (is_gone(error)) return {};
-  if (error != 0) return refused(error, look, "cannot remove '" + names_.word() + "'");
+  if (error != 0) return refused(error, look, "cannot remove '" + names_->word() + "'");
   return {Removal::Result::removed, {}, {}};
 }
 
@@ -357,17 +357,17 @@ Removal Word::break_stale(Look& look) const {
   const os::File file = open_for_removal(look, removal);
   if (!file.is_open()) return removal;
   const auto still = still_is(look);
-  if (!still.ok()) return refused(still.error, look, "cannot look at '" + names_.word() + "'");
+  if (!still.ok()) return refused(still.error, look, "cannot look at '" + names_->word() + "'");
   if (!still.value) return {};
   // Judged again, through the descriptor of the first look: a verdict belongs to a descriptor.
   const auto bytes = read_record_bytes(system(), look.file.get());
-  if (!bytes.ok()) return refused(bytes.error, look, "cannot read '" + names_.word() + "'");
+  if (!bytes.ok()) return refused(bytes.error, look, "cannot read '" + names_->word() + "'");
   look.judgement = judge_record(look, parse(bytes.value, look.record));
   if (look.judgement.verdict != Verdict::dead) return {};
   removal = remove(look);
   if (removal.result == Removal::Result::removed && !look.foreign) {
     // The dead claim's own name: it holds the nonce, so it is never anybody else's.
-    (void)system().unlink(directory_->descriptor(), names_.side(look.record.nonce).c_str());
+    (void)system().unlink(directory_->descriptor(), names_->side(look.record.nonce).c_str());
   }
   return removal;
 }
@@ -380,14 +380,14 @@ Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
     case Look::State::vacant:  // nobody's; the next one moves in
       return {};
     case Look::State::failed:
-      return {Removal::Result::refused, os::code_of(look.error), "cannot look at '" + names_.word() + "'"};
+      return {Removal::Result::refused, os::code_of(look.error), "cannot look at '" + names_->word() + "'"};
     case Look::State::held:
       break;
   }
   if (look.foreign) {
     if (hold != nullptr) return {};
     if (foreign_too) return remove_foreign(look);
-    return {Removal::Result::refused, make_error_code(errc::foreign), "cannot break '" + names_.word() + "'"};
+    return {Removal::Result::refused, make_error_code(errc::foreign), "cannot break '" + names_->word() + "'"};
   }
   Removal removal;
   const os::File file = open_for_removal(look, removal);
@@ -397,7 +397,7 @@ Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
   //   maker:   release 5                 number 6, link
   //   breaker:           compare 5: yes                  W is I: yes   unlink: hold 6
   const auto still = still_is(look);
-  if (!still.ok()) return refused(still.error, look, "cannot look at '" + names_.word() + "'");
+  if (!still.ok()) return refused(still.error, look, "cannot look at '" + names_->word() + "'");
   if (!still.value) return {};
   if (hold != nullptr) {
     const auto bytes = read_record_bytes(system(), look.file.get());
@@ -415,19 +415,19 @@ Removal Word::remove_foreign(const Look& look) const {
   if (!look.word.is_open()) {
     const os::Status error = system().unlink(at, name());
     if (is_gone(error)) return {};
-    if (error != 0) return refused(error, look, "cannot remove '" + names_.word() + "'");
+    if (error != 0) return refused(error, look, "cannot remove '" + names_->word() + "'");
     return {Removal::Result::removed, {}, {}};
   }
-  const std::string away = names_.side(make_nonce(directory_->process().identity().boot, system().random()),
+  const std::string away = names_->side(make_nonce(directory_->process().identity().boot, system().random()),
                                        suffix::taken_away(0));
   if (const os::Status error = system().rename(at, name(), at, away.c_str())) {
-    return is_gone(error) ? Removal{} : refused(error, look, "cannot remove '" + names_.word() + "'");
+    return is_gone(error) ? Removal{} : refused(error, look, "cannot remove '" + names_->word() + "'");
   }
   const os::Status error = system().remove_directory(at, away.c_str());
   if (error == 0) return {Removal::Result::removed, {}, {}};
   // Not empty: not for us to delete. Back where it was, if that name is still free.
   (void)system().rename_new(at, away.c_str(), at, name());
-  return refused(error, look, "cannot remove directory '" + names_.word() + "'");
+  return refused(error, look, "cannot remove directory '" + names_->word() + "'");
 }
 
 os::Status take_apart(const Directory& directory, const char* name) noexcept {

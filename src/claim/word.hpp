@@ -83,7 +83,9 @@ struct Removal {
 
 class Word {
  public:
-  Word(std::shared_ptr<Directory> directory, const Names& names) : directory_(std::move(directory)), names_(names) {}
+  /// `names` must outlive it.
+  Word(std::shared_ptr<Directory> directory, const Names& names)
+      : directory_(std::move(directory)), names_(&names) {}
 
   /// A fresh look. Reads only. `own`: the caller's claim, if it has one.
   [[nodiscard]] Look look(const Claim* own) const;
@@ -113,7 +115,7 @@ class Word {
   [[nodiscard]] Ending release(Claim& claim, Held& held) const;
 
   [[nodiscard]] Directory& directory() const noexcept { return *directory_; }
-  [[nodiscard]] const Names& names() const noexcept { return names_; }
+  [[nodiscard]] const Names& names() const noexcept { return *names_; }
 
  private:
   void look_at_file(Look& look, const Claim* own) const;
@@ -126,10 +128,10 @@ class Word {
   [[nodiscard]] Removal remove_foreign(const Look& look) const;
   [[nodiscard]] Removal refused(os::Status error, const Look& look, std::string what) const;
   [[nodiscard]] os::System& system() const noexcept { return directory_->system(); }
-  [[nodiscard]] const char* name() const noexcept { return names_.word().c_str(); }
+  [[nodiscard]] const char* name() const noexcept { return names_->word().c_str(); }
 
   std::shared_ptr<Directory> directory_;
-  Names names_;
+  const Names* names_;
 };
 
 /// Takes a directory apart that has been renamed away from W, or never was W. In a loop, since somebody who opened it while it was

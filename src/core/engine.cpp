@@ -1,7 +1,6 @@
 // The verbs.
 #include "core/engine.hpp"
 
-#include "core/lines.hpp"
 #include "os/backoff.hpp"
 
 #include <cctype>
@@ -138,7 +137,7 @@ bool Engine::is_deadlock(const std::optional<Holder>& by, std::int64_t thread) c
 Step Engine::step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, std::int64_t thread) {
   const os::MutexGuard guard(state.process.system(), state.mutex);
   if (!threaded_ && re_enter(state, thread)) return Granted{};  // another thread of ours was granted meanwhile
-  if (!attempt) attempt = scheme_->attempt({});
+  if (!attempt) attempt = scheme_->attempt({.mode = Mode::exclusive, .thread = thread});
   // Granted while another thread of this object thinks it holds: then that hold had been broken. Whoever is
   // granted makes room for the note of it first, where memory may still be missing.
   if (state.hold) state.lost.try_emplace(threaded_ ? state.hold->thread : 0, 0);
@@ -179,7 +178,7 @@ Outcome Engine::acquire(const Wait& wait) {
   const Finally withdrawn([&]() noexcept { withdraw(state, attempt); });
   Waited waited;
   // Behind the threads of this process that wait already, unless there is no time to wait.
-  const bool others_wait = !limit.at_once() && state.process.part<Lines>().anyone_waits(path_);
+  const bool others_wait = !limit.at_once() && state.lines.anyone_waits(path_);
   if (!others_wait) {
     Step step = step_and_keep(state, attempt, thread);
     if (std::holds_alternative<Granted>(step)) return {};

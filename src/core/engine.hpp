@@ -2,6 +2,7 @@
 // one call of a verb here, which says what happened and throws nothing but bad_alloc.
 #pragma once
 
+#include "core/lines.hpp"
 #include "core/waiting.hpp"
 #include "os/process.hpp"
 
@@ -67,8 +68,9 @@ class Engine {
   /// What belongs to one process. A forked child starts with an empty one and leaves its parent's where it is: its
   /// mutex may be locked by a thread that the child does not have.
   struct State {
-    explicit State(os::Process& its_process) : process(its_process) {}
+    explicit State(os::Process& its_process) : process(its_process), lines(its_process.part<Lines>()) {}
     os::Process& process;
+    Lines& lines;
     os::Mutex mutex;  // covers every step of every attempt of this object
     std::optional<Hold> hold;
     std::map<std::int64_t, std::size_t> lost;  // holds that were broken, and how often their thread will still release

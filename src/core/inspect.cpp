@@ -176,7 +176,8 @@ std::vector<Standing> list_locks(std::string_view directory, std::error_code& ec
   constexpr std::string_view ending = ".lock";
   for (const std::string& name : names.value) {
     if (!name.ends_with(ending) || name.size() == ending.size()) continue;
-    const claim::Word word(opened.value, claim::Names(name.substr(0, name.size() - ending.size())));
+    const claim::Names lock_names(name.substr(0, name.size() - ending.size()));
+    const claim::Word word(opened.value, lock_names);
     const claim::Look look = word.look(nullptr);
     if (look.state == claim::Look::State::held || look.state == claim::Look::State::changing) {
       standing.push_back({name, word.holder_of(look)});

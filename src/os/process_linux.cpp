@@ -14,7 +14,18 @@
 namespace lockfile::os {
 
 std::int64_t RealSystem::process_id() noexcept { return ::getpid(); }
-std::int64_t RealSystem::thread_id() noexcept { return ::syscall(SYS_gettid); }
+
+namespace {
+thread_local std::int64_t cached_thread_id = 0;
+}
+
+std::int64_t RealSystem::thread_id() noexcept {
+  if (cached_thread_id == 0) cached_thread_id = ::syscall(SYS_gettid);
+  return cached_thread_id;
+}
+
+void forget_thread_id() noexcept { cached_thread_id = 0; }
+
 std::uint32_t RealSystem::user_id() noexcept { return ::geteuid(); }
 
 Result<int> RealSystem::open_process(std::int64_t pid) noexcept {

@@ -93,7 +93,7 @@ Step LockFileAttempt::try_step() {
     Look look = word_->look(claim_.get());
     if (auto step = react(look)) return *std::move(step);
   }
-  return waits_.in_turn(os::Process::current().system(), {});
+  return waits_.in_turn(word_->directory().system(), {});
 }
 
 // The directory, a claim in it, and this attempt's number in its record.
@@ -113,7 +113,7 @@ std::optional<Failed> LockFileAttempt::prepare() {
     numbered_ = false;
   }
   if (!numbered_) {
-    if (const os::Status error = claim_->begin_hold(request_.mode, system().thread_id())) {
+    if (const os::Status error = claim_->begin_hold(request_.mode, request_.thread)) {
       lose_claim();
       return Failed{os::code_of(error), "cannot write to '" + scheme_.path_.directory + "'", {}};
     }
@@ -168,7 +168,7 @@ LockFileAttempt::Published LockFileAttempt::publish_link(Failed& failed) {
 }
 
 LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
-  claim::Trials& trials = os::Process::current().part<claim::Trials>();
+  claim::Trials& trials = claim_->directory().trials();
   const std::uint64_t device = claim_->directory().device();
   if (!trials.rename_new_works(device)) return publish_marked(failed);
   if (claim_->directory_name().empty()) {

@@ -35,7 +35,7 @@ LockFileScheme::~LockFileScheme() { drop_kept(); }
 std::string_view LockFileScheme::name() const noexcept {
   if (publish_ != Publish::automatic) return name_of(publish_);
   claim::Trial trial;
-  if (!directory_ || !directory_->process().part<claim::Trials>().find(directory_->device(), trial)) return "auto";
+  if (!directory_ || !directory_->trials().find(directory_->device(), trial)) return "auto";
   return trial.link_scheme_works() ? "link" : "mkdir";
 }
 
