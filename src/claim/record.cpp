@@ -134,18 +134,16 @@ class Filler {
 
   void text(std::string_view what) noexcept { at_ += what.copy(into_.data() + at_, into_.size() - at_); }
   void padded(std::string_view what, std::size_t width) noexcept {
+    static constexpr std::string_view spaces = "          ";
     text(what);
-    fill(' ', width - what.size());
+    text(spaces.substr(0, width - what.size()));
   }
   template <unsigned base = 10>
   void number(std::uint64_t value, std::size_t width) noexcept {
     static constexpr std::string_view digits = "0123456789abcdef";
-    fill('0', width);
+    static constexpr std::string_view zeros = "00000000000000000000";
+    text(zeros.substr(0, width));
     for (std::size_t end = at_; value != 0; value /= base) into_[--end] = digits[value % base];
-  }
-  void fill(char with, std::size_t count) noexcept {
-    std::fill_n(into_.begin() + static_cast<std::ptrdiff_t>(at_), count, with);
-    at_ += count;
   }
   [[nodiscard]] std::string_view done() const noexcept { return {into_.data(), at_}; }
 

@@ -20,7 +20,6 @@ void install_fork_handlers() {
           if (Process* const process = Process::real()) process->after_fork_in_parent();
         },
         [] {
-          forget_thread_id();
           if (Process* const process = Process::real()) process->after_fork_in_child();
         });
   });

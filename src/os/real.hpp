@@ -66,7 +66,5 @@ class RealSystem final : public System {
 
 /// Once per program: see `Unshared`.
 void install_fork_handlers();
-/// In a forked child the one thread has another id than the one it was forked from.
-void forget_thread_id() noexcept;
 
 }  // namespace lockfile::os
