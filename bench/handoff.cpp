@@ -1,6 +1,7 @@
 // How long is the lock idle between one process that releases it and the next that waits for it? Two processes
-// alternate: hold for 100 us, release, pause for 100 us. Measured from the moment before the one's release to the
-// moment after the other's acquire, for those acquires that were already waiting.
+// alternate: hold, release, pause as long. Measured from the moment before the one's release to the moment after the
+// other's acquire, for those acquires that were already waiting. Twice: with holds of 100 us, and with holds of 2 ms,
+// since a waiter needs some time until it sleeps, and one that does not sleep yet is quick for the wrong reason.
 #include <array>
 #include <cstdio>
 
@@ -9,12 +10,18 @@
 namespace {
 
 using namespace std::chrono_literals;
-constexpr int holds_per_batch = 250;
+constexpr int most_holds = 250;
+
+struct Shape {
+  std::chrono::microseconds hold;
+  std::size_t holds;  // of each process in a batch
+  int batches;
+};
 
 struct Frame {
   std::array<std::atomic<std::int64_t>, 2> release_began{};
   std::array<std::atomic<int>, 2> arrived{};
-  std::array<std::array<std::int64_t, holds_per_batch>, 2> waited{};  // 0: was not waiting
+  std::array<std::array<std::int64_t, most_holds>, 2> waited{};  // 0: was not waiting
 };
 
 // Both begin a batch together. Spinning: whoever slept here would come late.
@@ -24,22 +31,23 @@ void meet(Frame& frame, std::size_t me, int batch) {
   }
 }
 
-void alternate(Frame& frame, std::size_t me, bench::Locker& lock) {
+void alternate(Frame& frame, const Shape& shape, std::size_t me, bench::Locker& lock) {
   meet(frame, me, 1);
-  for (std::size_t i = 0; i < holds_per_batch; ++i) {
+  for (std::size_t i = 0; i < shape.holds; ++i) {
     const std::int64_t began = bench::now_ns();
     lock.acquire();
     const std::int64_t got = bench::now_ns();
     const std::int64_t released = frame.release_began[1 - me].load();
     frame.waited[me][i] = released > began ? got - released : 0;
-    bench::spin_for(100us);
+    bench::spin_for(shape.hold);
     frame.release_began[me].store(bench::now_ns());
     lock.release();
-    bench::spin_for(100us);
+    bench::spin_for(shape.hold);
   }
 }
 
-std::vector<double> one_batch(const std::string& contestant, const bench::WorkDirectory& directory) {
+std::vector<double> one_batch(const std::string& contestant, const Shape& shape,
+                              const bench::WorkDirectory& directory) {
   bench::Shared<Frame> frame;
   bench::Crew crew;
   for (std::size_t me = 0; me < 2; ++me) {
@@ -47,7 +55,7 @@ std::vector<double> one_batch(const std::string& contestant, const bench::WorkDi
       const auto lock = bench::make_locker(contestant, directory);
       lock->acquire();  // what is made at the first use is made
       lock->release();
-      alternate(*frame, me, *lock);
+      alternate(*frame, shape, me, *lock);
     });
   }
   crew.finish();
@@ -60,10 +68,32 @@ std::vector<double> one_batch(const std::string& contestant, const bench::WorkDi
   return all;
 }
 
-struct Series {
-  std::vector<double> all_us{};
-  std::vector<double> p50_of_batch{};
-};
+void ask(const Shape& shape, const bench::WorkDirectory& directory, bench::Report& report) {
+  std::vector<std::string> names = bench::contestants();
+  names.emplace_back(bench::bare);
+  std::vector<std::vector<double>> us(names.size());
+  for (int round = 0; round < shape.batches; ++round) {
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const std::size_t which = (i + static_cast<std::size_t>(round)) % names.size();
+      const std::vector<double> batch = one_batch(names[which], shape, directory);
+      us[which].insert(us[which].end(), batch.begin(), batch.end());
+    }
+  }
+
+  const std::string holds = "holds of " + std::to_string(shape.hold.count()) + " us";
+  const double flock = bench::median(us[0]);
+  report.row({holds + ": us", "p50", "p90", "p99", "hand-offs", "p50 to flock"});
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    report.row({names[i], bench::text("%.1f", bench::median(us[i])), bench::text("%.1f", bench::percentile(us[i], 90)),
+                bench::text("%.1f", bench::percentile(us[i], 99)),
+                bench::text("%.0f", static_cast<double>(us[i].size())),
+                bench::text("%.2f", bench::median(us[i]) / flock)});
+    report.raw(names[i] + ", " + holds, "us", us[i]);
+  }
+  for (const std::size_t i : {1U, 2U}) {
+    report.reach(names[i] + " to flock, p50, " + holds, "ratio", bench::median(us[i]) / flock, 2.5);
+  }
+}
 
 }  // namespace
 
@@ -71,31 +101,6 @@ int main(int argc, char** argv) {
   const bench::Arguments arguments(argc, argv);
   const bench::WorkDirectory directory(arguments.directory);
   bench::Report report("hand-off between two processes", arguments, directory);
-  std::vector<std::string> names = bench::contestants();
-  names.emplace_back(bench::bare);
-  std::vector<Series> series(names.size());
-  for (int round = 0; round < arguments.rounds(40); ++round) {
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      const std::size_t which = (i + static_cast<std::size_t>(round)) % names.size();
-      const std::vector<double> batch = one_batch(names[which], directory);
-      if (batch.empty()) bench::fail("nobody ever waited");
-      series[which].all_us.insert(series[which].all_us.end(), batch.begin(), batch.end());
-      series[which].p50_of_batch.push_back(bench::median(batch));
-    }
-  }
-
-  report.row({"us", "p50", "p90", "p99", "hand-offs", "p50 to flock"});
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    const Series& s = series[i];
-    report.row({names[i], bench::text("%.1f", bench::median(s.all_us)),
-                bench::text("%.1f", bench::percentile(s.all_us, 90)),
-                bench::text("%.1f", bench::percentile(s.all_us, 99)),
-                bench::text("%.0f", static_cast<double>(s.all_us.size())),
-                bench::text("%.2f", bench::median_ratio(s.p50_of_batch, series[0].p50_of_batch))});
-    report.raw(names[i], "us", s.all_us);
-  }
-  for (const std::size_t i : {1U, 2U}) {
-    report.reach(names[i] + " to flock, p50", "ratio",
-                 bench::median_ratio(series[i].p50_of_batch, series[0].p50_of_batch), 2.5);
-  }
+  ask({.hold = 100us, .holds = most_holds, .batches = arguments.rounds(40)}, directory, report);
+  ask({.hold = 2000us, .holds = 40, .batches = arguments.rounds(20)}, directory, report);
 }
