@@ -1,0 +1,62 @@
+// What the laws stand on: a directory, a lock's path in it, a variant, and other processes of the same variant.
+#pragma once
+
+#include "support/peer.hpp"
+#include "support/scratch.hpp"
+#include "support/variants.hpp"
+
+#include <lockfile/lockfile.hpp>
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace lockfile::testing {
+
+using namespace std::chrono_literals;
+
+class Law : public ::testing::TestWithParam<Variant> {
+ protected:
+  [[nodiscard]] Options options() const { return {.scheme = std::string(GetParam().scheme)}; }
+  [[nodiscard]] std::string path() const { return scratch_ / "a"; }
+  [[nodiscard]] std::string word() const { return path() + ".lock"; }
+  [[nodiscard]] std::vector<std::string> peer_arguments() const { return {path(), std::string(GetParam().name)}; }
+
+  /// Another thread of this process, in the same variant. Joined at once.
+  void in_another_thread(const std::function<void()>& what) {
+    std::thread([&] {
+      in_.enter();
+      what();
+    }).join();
+  }
+  /// One that goes on.
+  [[nodiscard]] std::thread thread(std::function<void()> what) {
+    return std::thread([this, what = std::move(what)] {
+      in_.enter();
+      what();
+    });
+  }
+
+  Scratch scratch_;
+  InVariant in_{GetParam()};
+};
+
+/// The code that a verb fails with; none: it succeeded.
+template <class Call>
+std::error_code code_of(Call call) {
+  try {
+    call();
+    return {};
+  } catch (const Error& error) {
+    return error.code();
+  }
+}
+
+#define LOCKFILE_FOR_ALL_VARIANTS(Suite)                                                                  \
+  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(variants().begin(), variants().end()),       \
+                           [](const auto& each) { return std::string(each.param.name); })
+
+}  // namespace lockfile::testing

@@ -1,0 +1,466 @@
+// The laws of protocol and contract that speak of who may hold, by threads, objects and processes.
+#include "conformance/fixture.hpp"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <filesystem>
+#include <future>
+
+namespace lockfile::testing {
+namespace {
+
+class Laws : public Law {};
+LOCKFILE_FOR_ALL_VARIANTS(Laws);
+
+TEST(Matrix, has_every_scheme_and_fallback) {
+  ASSERT_EQ(variants().size(), 11U);
+  std::cout << "laws run for " << variants().size() << " variants\n";
+}
+
+TEST_P(Laws, exclusive_excludes_exclusive_between_objects_of_two_threads) {
+  FileLock lock(path(), options());
+  lock.acquire();
+  in_another_thread([&] {
+    FileLock other(path(), options());
+    EXPECT_EQ(code_of([&] { other.acquire(0s); }), errc::already_locked);
+    EXPECT_EQ(code_of([&] { other.acquire(1ms); }), errc::timed_out);
+    EXPECT_FALSE(other.try_lock());
+  });
+  lock.release();
+  in_another_thread([&] {
+    FileLock other(path(), options());
+    other.acquire(0s);
+    other.release();
+  });
+}
+
+TEST_P(Laws, exclusive_excludes_exclusive_between_threads_of_one_object) {
+  FileLock lock(path(), options());
+  lock.acquire();
+  in_another_thread([&] {
+    EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
+    EXPECT_FALSE(lock.i_am_locking());
+    EXPECT_EQ(code_of([&] { lock.release(); }), errc::not_my_lock);
+  });
+  EXPECT_TRUE(lock.i_am_locking());
+}
+
+TEST_P(Laws, exclusive_excludes_exclusive_between_processes) {
+  Peer peer(peer_arguments());
+  FileLock lock(path(), options());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
+  EXPECT_TRUE(lock.is_locked());
+  ASSERT_EQ(peer.ask("release"), "released");
+  EXPECT_FALSE(lock.is_locked());
+  lock.acquire(0s);
+  EXPECT_TRUE(peer.ask("acquire 0").starts_with("error lockfile:1 "));
+}
+
+TEST_P(Laws, every_spelling_of_a_path_is_the_same_lock) {
+  std::filesystem::create_directory(scratch_ / "real");
+  std::filesystem::create_directory_symlink(scratch_ / "real", scratch_ / "linked");
+  FileLock lock(scratch_ / "real/x", options());
+  lock.acquire();
+  for (const std::string spelling : {"real/./x", "linked/x", "real//x", "linked/../real/x", "real/x/"}) {
+    in_another_thread([&] {
+      FileLock other(scratch_ / spelling, options());
+      EXPECT_EQ(code_of([&] { other.acquire(0s); }), errc::already_locked) << spelling;
+    });
+  }
+}
+
+TEST_P(Laws, link_and_mkdir_lockers_exclude_each_other) {
+  MkdirFileLock one(path());
+  one.acquire();
+  in_another_thread([&] {
+    FileLock other(path(), options());
+    EXPECT_EQ(code_of([&] { other.acquire(0s); }), errc::already_locked);
+  });
+  one.release();
+  FileLock lock(path(), options());
+  lock.acquire();
+  in_another_thread([&] {
+    MkdirFileLock other(path());
+    EXPECT_EQ(code_of([&] { other.acquire(0s); }), errc::already_locked);
+  });
+}
+
+TEST_P(Laws, a_waiter_enters_when_and_only_when_the_holder_releases) {
+  FileLock lock(path(), options());
+  lock.acquire();
+  Peer peer(peer_arguments());
+  peer.tell("acquire");
+  EXPECT_TRUE(peer.is_silent());
+  EXPECT_TRUE(lock.i_am_locking());
+  lock.release();
+  EXPECT_EQ(peer.answer(), "held");
+}
+
+TEST_P(Laws, a_waiting_thread_enters_when_another_thread_releases) {
+  FileLock lock(path(), options());
+  lock.acquire();
+  std::promise<void> entered;
+  auto waiter = thread([&] {
+    lock.acquire();
+    entered.set_value();
+    lock.release();
+  });
+  auto done = entered.get_future();
+  EXPECT_EQ(done.wait_for(quiescent), std::future_status::timeout);
+  lock.release();
+  EXPECT_EQ(done.wait_for(stuck), std::future_status::ready);
+  waiter.join();
+}
+
+TEST_P(Laws, many_threads_and_processes_never_overlap) {
+  constexpr int threads = 4;
+  constexpr int rounds = 25;
+  // A counter that loses updates when two are inside.
+  const std::string ledger = scratch_ / "ledger";
+  write_file(ledger, "0");
+  std::atomic<int> inside = 0;
+  std::atomic<int> overlaps = 0;
+  FileLock shared(path(), options());
+  std::vector<std::thread> all;
+  for (int i = 0; i < threads; ++i) {
+    all.push_back(thread([&, i] {
+      FileLock own(path(), options());
+      FileLock& lock = i % 2 == 0 ? shared : own;
+      for (int round = 0; round < rounds; ++round) {
+        lock.acquire(stuck);
+        if (inside.fetch_add(1) != 0) ++overlaps;
+        write_file(ledger, std::to_string(std::stoi(read_file(ledger)) + 1));
+        inside.fetch_sub(1);
+        lock.release();
+      }
+    }));
+  }
+  for (std::thread& each : all) each.join();
+  EXPECT_EQ(overlaps, 0);
+  EXPECT_EQ(read_file(ledger), std::to_string(threads * rounds));
+}
+
+TEST_P(Laws, without_threaded_all_threads_are_one_identity_of_the_object) {
+  Options one = options();
+  one.threaded = false;
+  FileLock lock(path(), one);
+  lock.acquire();
+  in_another_thread([&] {
+    EXPECT_TRUE(lock.i_am_locking());
+    lock.acquire(0s);
+    lock.release();
+    EXPECT_TRUE(lock.i_am_locking());
+    lock.release();
+    EXPECT_FALSE(lock.i_am_locking());
+    FileLock other(path(), one);
+    other.acquire(0s);
+    other.release();
+  });
+}
+
+TEST_P(Laws, re_entry_is_counted) {
+  FileLock lock(path(), options());
+  lock.acquire();
+  lock.acquire(0s);
+  EXPECT_TRUE(lock.try_lock());
+  lock.release();
+  lock.release();
+  EXPECT_TRUE(lock.i_am_locking());
+  lock.release();
+  EXPECT_FALSE(lock.i_am_locking());
+  EXPECT_EQ(code_of([&] { lock.release(); }), errc::not_locked);
+}
+
+TEST_P(Laws, a_second_object_in_the_same_thread_is_a_deadlock_at_once) {
+  FileLock lock(path(), options());
+  FileLock second(path(), options());
+  lock.acquire();
+  EXPECT_EQ(code_of([&] { second.acquire(); }), std::errc::resource_deadlock_would_occur);
+  EXPECT_FALSE(second.try_lock());
+  // Also when another thread waits in line already.
+  auto waiter = thread([&] {
+    FileLock third(path(), options());
+    third.acquire(stuck);
+    third.release();
+  });
+  EXPECT_EQ(code_of([&] { second.acquire(); }), std::errc::resource_deadlock_would_occur);
+  lock.release();
+  waiter.join();
+}
+
+TEST_P(Laws, a_killed_holder_is_replaced_at_once) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  FileLock lock(path(), options());
+  EXPECT_TRUE(lock.is_locked());
+  peer.kill();
+  EXPECT_FALSE(lock.is_locked());
+  EXPECT_EQ(lock.holder().value().verdict, Verdict::dead);
+  lock.acquire(0s);
+  EXPECT_TRUE(lock.i_am_locking());
+}
+
+TEST_P(Laws, a_waiter_enters_when_the_holder_is_killed) {
+  Peer holder(peer_arguments());
+  Peer waiter(peer_arguments());
+  ASSERT_EQ(holder.ask("acquire"), "held");
+  waiter.tell("acquire");
+  EXPECT_TRUE(waiter.is_silent());
+  holder.kill();
+  EXPECT_EQ(waiter.answer(), "held");
+}
+
+TEST_P(Laws, a_broken_holder_learns_it_and_removes_nothing) {
+  FileLock lock(path(), options());
+  lock.acquire();
+  lock.acquire();
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("break"), "broken");
+  EXPECT_FALSE(lock.i_am_locking());
+  EXPECT_FALSE(lock.is_locked());
+  EXPECT_EQ(code_of([&] { lock.release(); }), errc::not_locked);  // free now
+  ASSERT_EQ(peer.ask("acquire 0"), "held");
+  EXPECT_EQ(code_of([&] { lock.release(); }), errc::not_my_lock);  // somebody else's now
+  EXPECT_EQ(peer.ask("i_am_locking"), "yes");
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
+}
+
+TEST_P(Laws, a_late_release_of_a_broken_hold_spares_the_next_hold_of_the_same_object) {
+  FileLock lock(path(), options());
+  lock.acquire();
+  in_another_thread([&] {
+    EXPECT_TRUE(lock.break_lock());
+    lock.acquire(0s);
+  });
+  EXPECT_EQ(code_of([&] { lock.release(); }), errc::not_my_lock);
+  EXPECT_TRUE(lock.is_locked());
+}
+
+TEST_P(Laws, breaking_one_hold_spares_the_next) {
+  FileLock lock(path(), options());
+  lock.acquire();
+  const Holder first = lock.holder().value();
+  EXPECT_EQ(first.pid, ::getpid());
+  lock.release();
+  lock.acquire();
+  EXPECT_FALSE(lock.break_lock(first));
+  EXPECT_TRUE(lock.i_am_locking());
+  EXPECT_TRUE(lock.break_lock(lock.holder().value()));
+  EXPECT_FALSE(lock.i_am_locking());
+}
+
+TEST_P(Laws, only_the_provably_dead_are_broken_as_stale) {
+  Peer peer(peer_arguments());
+  FileLock lock(path(), options());
+  EXPECT_FALSE(lock.break_stale());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  EXPECT_FALSE(lock.break_stale());
+  EXPECT_EQ(peer.ask("i_am_locking"), "yes");
+  peer.signal(SIGSTOP);
+  EXPECT_FALSE(lock.break_stale());
+  peer.kill();
+  EXPECT_TRUE(lock.break_stale());
+  EXPECT_FALSE(lock.holder());
+}
+
+TEST_P(Laws, a_timeout_is_kept_while_the_holder_is_stopped) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  peer.signal(SIGSTOP);
+  FileLock lock(path(), options());
+  EXPECT_EQ(code_of([&] { lock.acquire(20ms); }), errc::timed_out);
+  peer.signal(SIGCONT);
+  EXPECT_EQ(peer.ask("i_am_locking"), "yes");
+}
+
+TEST_P(Laws, a_stop_request_ends_a_wait) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  std::stop_source stop;
+  std::promise<std::error_code> result;
+  auto waiter = thread([&] {
+    FileLock lock(path(), options());
+    result.set_value(code_of([&] { lock.acquire({for_ever, stop.get_token()}); }));
+  });
+  auto ended = result.get_future();
+  EXPECT_EQ(ended.wait_for(quiescent), std::future_status::timeout);
+  stop.request_stop();
+  ASSERT_EQ(ended.wait_for(stuck), std::future_status::ready);
+  EXPECT_EQ(ended.get(), errc::stopped);
+  waiter.join();
+}
+
+TEST_P(Laws, a_stop_request_ends_a_wait_in_the_line_of_threads) {
+  FileLock lock(path(), options());
+  lock.acquire();
+  std::stop_source stop;
+  auto first = thread([&] { lock.acquire(stuck), lock.release(); });
+  std::promise<std::error_code> result;
+  auto second = thread([&] { result.set_value(code_of([&] { lock.acquire(stop.get_token()); })); });
+  stop.request_stop();
+  EXPECT_EQ(result.get_future().get(), errc::stopped);
+  lock.release();
+  first.join();
+  second.join();
+}
+
+// Runs in a forked child; its complaints are its exit status.
+int child_holds_nothing(FileLock& lock, const std::string& path, const Options& options) {
+  if (lock.i_am_locking()) return 1;
+  if (code_of([&] { lock.release(); }) != errc::not_my_lock) return 2;
+  if (!lock.is_locked()) return 3;
+  if (code_of([&] { lock.acquire(0s); }) != errc::already_locked) return 4;
+  FileLock other(path, options);
+  if (code_of([&] { other.acquire(0s); }) != errc::already_locked) return 5;
+  return 0;
+}
+
+TEST_P(Laws, a_forked_child_holds_nothing_and_releases_nothing) {
+  auto lock = std::make_unique<FileLock>(path(), options());
+  lock->acquire();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    in_.process().after_fork_in_child();  // what the at-fork handler does for the real process
+    InVariant anew(GetParam());
+    const int complaint = child_holds_nothing(*lock, path(), options());
+    lock.reset();
+    ::_exit(complaint);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_TRUE(lock->i_am_locking());
+  lock->release();
+}
+
+TEST_P(Laws, a_worker_that_outlives_its_parent_prolongs_nothing) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  const pid_t worker = std::stoi(peer.ask("fork_worker"));
+  peer.kill();
+  FileLock lock(path(), options());
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::error_code());
+  ::kill(worker, SIGKILL);
+}
+
+TEST_P(Laws, a_holder_that_closed_its_descriptors_still_holds) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  ASSERT_EQ(peer.ask("close_all"), "closed");
+  FileLock lock(path(), options());
+  EXPECT_EQ(lock.holder().value().verdict, Verdict::alive);
+  EXPECT_EQ(code_of([&] { lock.acquire(1ms); }), errc::timed_out);
+  peer.kill();
+  lock.acquire(0s);
+}
+
+TEST_P(Laws, a_zombie_holds_nothing) {
+  if (GetParam().missing.pidfds) GTEST_SKIP() << "without pidfds (Linux before 5.3) a zombie cannot be told from a process";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    in_.process().after_fork_in_child();
+    InVariant anew(GetParam());
+    FileLock* const lock = new FileLock(path(), options());
+    lock->acquire();
+    ::_exit(0);
+  }
+  siginfo_t ended = {};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);
+  FileLock lock(path(), options());
+  lock.acquire(0s);
+  EXPECT_TRUE(lock.i_am_locking());
+  int status = 0;
+  ::waitpid(child, &status, 0);
+}
+
+TEST_P(Laws, a_hold_that_was_handed_over_lasts_until_the_child_has_ended) {
+  Peer child({path(), std::string(GetParam().name)});  // any process will do
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    in_.process().after_fork_in_child();
+    InVariant anew(GetParam());
+    FileLock* const lock = new FileLock(path(), options());
+    lock->acquire();
+    lock->hand_over(child.pid());
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(parent, &status, 0), parent);
+  ASSERT_EQ(status, 0);
+  FileLock lock(path(), options());
+  const Holder holder = lock.holder().value();
+  EXPECT_EQ(holder.handed_to, child.pid());
+  EXPECT_EQ(holder.verdict, Verdict::alive);
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
+  EXPECT_FALSE(lock.break_stale());
+  child.kill();
+  lock.acquire(0s);
+}
+
+TEST_P(Laws, the_destructor_keeps_a_hold_that_was_handed_to_a_child_that_runs) {
+  Peer child(peer_arguments());
+  {
+    FileLock lock(path(), options());
+    lock.acquire();
+    lock.hand_over(child.pid());
+  }
+  FileLock lock(path(), options());
+  EXPECT_TRUE(lock.is_locked());
+  EXPECT_TRUE(lock.break_lock());
+}
+
+TEST_P(Laws, a_directory_that_was_renamed_is_released_where_it_is) {
+  std::filesystem::create_directory(scratch_ / "before");
+  FileLock lock(scratch_ / "before/x", options());
+  lock.acquire();
+  std::filesystem::rename(scratch_ / "before", scratch_ / "after");
+  EXPECT_TRUE(std::filesystem::exists(scratch_ / "after/x.lock"));
+  lock.release();
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / "after/x.lock"));
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::no_such_file_or_directory);
+  std::filesystem::create_directory(scratch_ / "before");
+  lock.acquire(0s);
+  EXPECT_TRUE(std::filesystem::exists(scratch_ / "before/x.lock"));
+}
+
+TEST_P(Laws, nothing_is_left_behind) {
+  {
+    FileLock lock(path(), options());
+    Peer peer(peer_arguments());
+    lock.acquire();
+    peer.tell("acquire");
+    EXPECT_TRUE(peer.is_silent());
+    lock.release();
+    ASSERT_EQ(peer.answer(), "held");
+    EXPECT_EQ(code_of([&] { lock.acquire(1ms); }), errc::timed_out);
+    ASSERT_EQ(peer.ask("release"), "released");
+    ASSERT_EQ(peer.ask("drop"), "dropped");
+    lock.acquire();
+  }
+  EXPECT_EQ(scratch_.names(), std::vector<std::string>());
+}
+
+TEST_P(Laws, a_wall_clock_that_is_set_back_and_forth_changes_nothing) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  FileLock lock(path(), options());
+  constexpr std::int64_t ten_years = 10LL * 365 * 24 * 3600;
+  for (const std::int64_t offset : {-ten_years, ten_years}) {
+    in_.system().wall_clock_offset_s = offset;
+    EXPECT_EQ(code_of([&] { lock.acquire(1ms); }), errc::timed_out);
+    EXPECT_FALSE(lock.break_stale());
+  }
+  peer.kill();
+  for (const std::int64_t offset : {ten_years, -ten_years}) {
+    in_.system().wall_clock_offset_s = offset;
+    lock.acquire(0s);
+    lock.release();
+  }
+}
+
+}  // namespace
+}  // namespace lockfile::testing

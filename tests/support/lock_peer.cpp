@@ -1,0 +1,110 @@
+// The program that a `Peer` runs: lock_peer PATH VARIANT [kill-at N]. Reads commands, one a line, and answers each by
+// one line. With kill-at it kills itself by SIGKILL just before the N-th call that it makes of the system after its
+// first command.
+#include "support/variants.hpp"
+
+#include <lockfile/lockfile.hpp>
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <sstream>
+#include <string>
+
+namespace {
+
+using lockfile::FileLock;
+
+// A death at a call: what other programs see of us ends there.
+class DeadlyCounter {
+ public:
+  explicit DeadlyCounter(long at) : at_(at) {}
+  void start() { counting_ = true; }
+  int operator()(lockfile::os::Call /*call*/) {
+    if (counting_ && made_++ == at_) ::raise(SIGKILL);
+    return 0;
+  }
+  [[nodiscard]] long made() const { return made_; }
+
+ private:
+  long at_;
+  long made_ = 0;
+  bool counting_ = false;
+};
+
+lockfile::Wait wait_of(std::istream& in) {
+  long limit_ms = -1;
+  if (in >> limit_ms) return std::chrono::milliseconds(limit_ms);
+  return lockfile::for_ever;
+}
+
+std::string code_name(const std::error_code& code) {
+  return std::string(code.category().name()) + ":" + std::to_string(code.value());
+}
+
+std::string obey(std::unique_ptr<FileLock>& lock, const std::string& line, DeadlyCounter& counter) {
+  std::istringstream in(line);
+  std::string verb;
+  in >> verb;
+  try {
+    if (verb == "acquire") {
+      lock->acquire(wait_of(in));
+      return "held";
+    }
+    if (verb == "release") {
+      lock->release();
+      return "released";
+    }
+    if (verb == "drop") {
+      lock.reset();
+      return "dropped";
+    }
+    if (verb == "is_locked") return lock->is_locked() ? "yes" : "no";
+    if (verb == "i_am_locking") return lock->i_am_locking() ? "yes" : "no";
+    if (verb == "holder") {
+      const auto holder = lock->holder();
+      return holder ? holder->describe() : "free";
+    }
+    if (verb == "break_stale") return lock->break_stale() ? "broken" : "nothing";
+    if (verb == "break") return lock->break_lock() ? "broken" : "nothing";
+    if (verb == "fork_worker") {
+      // A worker that outlives us, with copies of all our descriptors but the standard ones.
+      const pid_t worker = ::fork();
+      if (worker == 0) {
+        ::close(STDIN_FILENO);
+        ::close(STDOUT_FILENO);
+        for (;;) ::pause();
+      }
+      return std::to_string(worker);
+    }
+    if (verb == "close_all") {
+      for (int each = 3; each < 256; ++each) ::close(each);
+      return "closed";
+    }
+    if (verb == "calls") return std::to_string(counter.made());
+    return "unknown command " + line;
+  } catch (const lockfile::Error& error) {
+    return "error " + code_name(error.code()) + " " + error.what();
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 3) return 64;
+  const auto& variant = lockfile::testing::variant_named(argv[2]);
+  lockfile::testing::InVariant in(variant);
+  const long kill_at = argc > 4 ? std::strtol(argv[4], nullptr, 10) : -1;
+  auto counter = std::make_shared<DeadlyCounter>(kill_at);
+  in.system().before = [counter](lockfile::os::Call call) { return (*counter)(call); };
+  auto lock = std::make_unique<FileLock>(argv[1], lockfile::Options{.scheme = std::string(variant.scheme)});
+  std::string line;
+  while (std::getline(std::cin, line)) {
+    counter->start();
+    std::cout << obey(lock, line, *counter) << std::endl;
+  }
+}

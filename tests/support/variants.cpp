@@ -1,0 +1,74 @@
+// The variants.
+#include "support/variants.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <ostream>
+
+namespace lockfile::testing {
+
+std::span<const Variant> variants() {
+  static constexpr std::array all = {
+      Variant{"link", "link", {}},
+      Variant{"link_without_unnamed_files", "link", {.unnamed_files = true}},
+      Variant{"link_without_inotify", "link", {.inotify = true}},
+      Variant{"link_without_pidfds", "link", {.pidfds = true}},
+      Variant{"mkdir", "mkdir", {}},
+      Variant{"mkdir_without_inotify", "mkdir", {.inotify = true}},
+      Variant{"mkdir_with_mark", "mkdir", {.rename_new = true}},
+      Variant{"mkdir_with_mark_without_hard_links", "mkdir", {.hard_links = true, .rename_new = true}},
+      Variant{"mkdir_without_mark", "mkdir", {.hard_links = true, .rename_new = true, .marks = true}},
+      Variant{"auto", "auto", {}},
+      Variant{"auto_without_hard_links", "auto", {.hard_links = true}},
+  };
+  return all;
+}
+
+const Variant& variant_named(std::string_view name) {
+  const auto all = variants();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const Variant& each) { return each.name == name; });
+  if (found == all.end()) throw std::invalid_argument("no variant " + std::string(name));
+  return *found;
+}
+
+os::Result<int> CrippledSystem::open(int at, const char* name, os::Open how, std::uint32_t mode) noexcept {
+  if (missing_.unnamed_files && how == os::Open::temporary) return {-1, EOPNOTSUPP};
+  return LayeredSystem::open(at, name, how, mode);
+}
+
+os::Status CrippledSystem::link(int from_at, const char* from, int to_at, const char* to) noexcept {
+  return missing_.hard_links ? EPERM : LayeredSystem::link(from_at, from, to_at, to);
+}
+
+os::Status CrippledSystem::rename_new(int from_at, const char* from, int to_at, const char* to) noexcept {
+  return missing_.rename_new ? EINVAL : LayeredSystem::rename_new(from_at, from, to_at, to);
+}
+
+os::Status CrippledSystem::make_directory(int at, const char* name, std::uint32_t mode) noexcept {
+  return LayeredSystem::make_directory(at, name, missing_.marks ? mode & ~os::sticky : mode);
+}
+
+os::Status CrippledSystem::set_mode(int descriptor, std::uint32_t mode) noexcept {
+  return LayeredSystem::set_mode(descriptor, missing_.marks ? mode & ~os::sticky : mode);
+}
+
+os::Result<int> CrippledSystem::notify_open() noexcept {
+  return missing_.inotify ? os::Result<int>{-1, EMFILE} : LayeredSystem::notify_open();
+}
+
+os::Result<int> CrippledSystem::open_process(std::int64_t pid) noexcept {
+  return missing_.pidfds ? os::Result<int>{-1, ENOSYS} : LayeredSystem::open_process(pid);
+}
+
+InVariant::InVariant(const Variant& variant) : system_(os::real_system(), variant.missing), process_(system_) {
+  enter();
+}
+
+InVariant::~InVariant() { os::Process::set_current(nullptr); }
+
+void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.name; }
+
+}  // namespace lockfile::testing

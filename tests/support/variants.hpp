@@ -1,0 +1,70 @@
+// The schemes and their fallbacks, each a variant in which every law has to hold. The list exists once.
+#pragma once
+
+#include "os/process.hpp"
+#include "support/layered_system.hpp"
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace lockfile::testing {
+
+/// What a kernel or file system may lack.
+struct Missing {
+  bool unnamed_files = false;  ///< O_TMPFILE
+  bool hard_links = false;
+  bool rename_new = false;     ///< RENAME_NOREPLACE
+  bool marks = false;          ///< the sticky bit of mkdir
+  bool inotify = false;
+  bool pidfds = false;
+};
+
+struct Variant {
+  std::string_view name;
+  std::string_view scheme;
+  Missing missing;
+};
+
+[[nodiscard]] std::span<const Variant> variants();
+[[nodiscard]] const Variant& variant_named(std::string_view name);
+
+/// A system without what a variant lacks.
+class CrippledSystem final : public LayeredSystem {
+ public:
+  CrippledSystem(os::System& below, const Missing& missing) : LayeredSystem(below), missing_(missing) {}
+
+  os::Result<int> open(int at, const char* name, os::Open how, std::uint32_t mode) noexcept override;
+  os::Status link(int from_at, const char* from, int to_at, const char* to) noexcept override;
+  os::Status rename_new(int from_at, const char* from, int to_at, const char* to) noexcept override;
+  os::Status make_directory(int at, const char* name, std::uint32_t mode) noexcept override;
+  os::Status set_mode(int descriptor, std::uint32_t mode) noexcept override;
+  os::Result<int> notify_open() noexcept override;
+  os::Result<int> open_process(std::int64_t pid) noexcept override;
+
+ private:
+  Missing missing_;
+};
+
+/// Makes this thread's lock objects live in a process of their own with such a system, for as long as it lives.
+class InVariant {
+ public:
+  explicit InVariant(const Variant& variant);
+  InVariant(const InVariant&) = delete;
+  InVariant& operator=(const InVariant&) = delete;
+  ~InVariant();
+
+  [[nodiscard]] CrippledSystem& system() noexcept { return system_; }
+  [[nodiscard]] os::Process& process() noexcept { return process_; }
+  /// For another thread of the same process.
+  void enter() noexcept { os::Process::set_current(&process_); }
+
+ private:
+  CrippledSystem system_;
+  os::Process process_;
+};
+
+/// googletest shows it by its name.
+void PrintTo(const Variant& variant, std::ostream* out);
+
+}  // namespace lockfile::testing

@@ -1,0 +1,57 @@
+// Names: made, and taken apart.
+#include "claim/names.hpp"
+
+#include <gtest/gtest.h>
+
+namespace lockfile::claim {
+namespace {
+
+constexpr std::string_view boot = "69a47cd1-74e0-4039-86ac-57f107e4491f";
+
+TEST(Names, side_names_are_made_of_the_words_name_and_the_nonce) {
+  const Names names("a");
+  const std::string nonce = make_nonce(boot, 0x1234);
+  EXPECT_EQ(names.word(), "a.lock");
+  EXPECT_EQ(names.side(nonce), "a.lock." + nonce);
+  EXPECT_EQ(names.side(nonce, suffix::directory), "a.lock." + nonce + ".dir");
+}
+
+TEST(Names, side_names_that_would_be_too_long_are_hashed) {
+  const std::string nonce = make_nonce(boot, 1);
+  const std::string longest(250, 'x');
+  const Names names(longest);
+  const std::string side = names.side(nonce, suffix::taken_away(UINT64_MAX));
+  EXPECT_LE(side.size(), 250U);
+  EXPECT_TRUE(side.starts_with(".lf-"));
+  const auto parsed = parse_side_name(side);
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed->nonce, nonce);
+  EXPECT_NE(Names(longest + "y").side(nonce), names.side(nonce));
+}
+
+TEST(Names, every_side_name_is_recognised_and_nothing_else) {
+  const std::string nonce = make_nonce(boot, 1);
+  for (const std::string& end : {std::string(), std::string(suffix::trial), std::string(suffix::directory),
+                                 std::string(suffix::entry), suffix::taken_away(0), suffix::taken_away(12)}) {
+    for (const std::string locked : {"a", "a.lock", "a.lock.b"}) {
+      const auto parsed = parse_side_name(Names(locked).side(nonce, end));
+      ASSERT_TRUE(parsed) << locked << end;
+      EXPECT_EQ(parsed->nonce, nonce);
+      EXPECT_EQ(parsed->suffix, end);
+    }
+  }
+  for (const std::string other : {"a.lock", "a.lock.", "a.lock.orig", ("a.lock." + nonce).substr(0, 20).c_str(),
+                                   ("a.lock." + nonce + ".bak").c_str(), ("a.lock." + nonce + "..gone").c_str(),
+                                   ("a.lock." + nonce + ".x.gone").c_str(), ".lf-", ".lf-0123"}) {
+    EXPECT_FALSE(parse_side_name(other)) << other;
+  }
+}
+
+TEST(Names, a_nonce_tells_the_boot_of_its_maker) {
+  EXPECT_TRUE(nonce_is_of_boot(make_nonce(boot, 5), boot));
+  EXPECT_FALSE(nonce_is_of_boot(make_nonce(boot, 5), "another boot"));
+  EXPECT_EQ(make_nonce(boot, 5).size(), nonce_length);
+}
+
+}  // namespace
+}  // namespace lockfile::claim
