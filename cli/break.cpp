@@ -26,15 +26,12 @@ int is_free(const std::string& path) {
 
 int refuse(const std::string& path, const lockfile::Holder& holder, std::string_view way_out) {
   say(fmt::format("cannot break {}: {}", quote(lock_file_of(path)), holder.describe()));
-  if (!holder.note.empty()) {
-    say(fmt::format("note: {}", holder.note));
-  }
   say(way_out);
   return status(Exit::conflict);
 }
 
 int broken(const std::string& path, const lockfile::Holder& holder) {
-  fmt::print("broke {}, {}\n", quote(lock_file_of(path)), holder.describe());
+  fmt::print("broke {}: it was {}\n", quote(lock_file_of(path)), holder.describe());
   return status(Exit::ok);
 }
 
@@ -101,8 +98,8 @@ void add_break(CLI::App& app, Action& chosen) {
   CLI::Option* const force =
       break_app->add_flag("--force", options->force, "break it whoever holds it; the holder is not stopped");
   break_app->add_flag("--foreign", options->foreign, "break other programs' locks too; needs --force")->needs(force);
-  break_app->footer(R"(
-Exit status: 0 it is free now; 75 refused: it is held, and by whom; 74 it cannot be removed; 69 this file system gives
+  break_app->footer(
+      R"(Exit status: 0 it is free now; 75 refused: it is held, and by whom; 74 it cannot be removed; 69 this file system gives
 no way to break a lock safely.
 A stale lock need not be broken by hand: the next 'lockctl run' takes it over. A holder that is broken by force goes on
 with its work; it learns of it when it releases.

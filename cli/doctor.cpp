@@ -179,8 +179,8 @@ void add_doctor(CLI::App& app, Action& chosen) {
   doctor_app->add_option("DIR", options->directory, "the directory; the current one when left out");
   doctor_app->add_flag("--clean", options->clean, "remove what dead processes have left there");
   doctor_app->add_flag("--json", options->json, "print an object");
-  doctor_app->footer(R"(
-Tries hard links, directories, byte-range locks and so on, says which scheme is taken and why, lets four processes
+  doctor_app->footer(
+      R"(Tries hard links, directories, byte-range locks and so on, says which scheme is taken and why, lets four processes
 contend for a lock of its own for half a second, and counts overlapping holders. Needs to write there; leaves nothing
 behind.
 Exit status: 0 locking works; 69 it does not; 74 the directory cannot be worked in.

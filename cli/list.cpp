@@ -73,8 +73,8 @@ void add_list(CLI::App& app, Action& chosen) {
   CLI::App* const list_app = app.add_subcommand("list", "list the locks that stand in a directory");
   list_app->add_option("DIR", options->directory, "the directory; the current one when left out");
   list_app->add_flag("--json", options->json, "print an array of objects");
-  list_app->footer(R"(
-Prints nothing when no lock stands there. The paths are what the other commands take: PATH, without '.lock'.
+  list_app->footer(
+      R"(Prints nothing when no lock stands there. The paths are what the other commands take: PATH, without '.lock'.
 Exit status: 0; 74 the directory cannot be read.
 
 Example:

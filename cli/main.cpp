@@ -41,6 +41,10 @@ class Formatter : public CLI::Formatter {
     return app->get_name() == "run" ? fmt::format("Usage: {} PATH [OPTIONS] -- COMMAND...\n", name)
                                     : CLI::Formatter::make_usage(app, name);
   }
+  // What goes with what is said in the descriptions, in words.
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_type_name().empty() || option->get_positional() ? "" : " " + option->get_type_name();
+  }
 };
 
 // CLI11 speaks in sentences; lockctl's messages are in lower case and without a full stop.
@@ -85,7 +89,7 @@ int main_of(std::vector<std::string> arguments) {
   app.formatter(std::make_shared<Formatter>());
   app.require_subcommand(1);
   app.footer(
-      fmt::format("\n{}\n{}\n'lockctl COMMAND --help' says more about each command.", examples, exit_status_table));
+      fmt::format("{}\n{}\n'lockctl COMMAND --help' says more about each command.", examples, exit_status_table));
   Action chosen;
   add_run(app, chosen, command);
   add_status(app, chosen);

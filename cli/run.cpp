@@ -12,9 +12,12 @@
 
 #include <fmt/format.h>
 
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <filesystem>
 #include <map>
 #include <memory>
 
@@ -192,10 +195,32 @@ int run_command(lockfile::Lock& lock, const RunOptions& options, const BlockedSi
   return result;
 }
 
+// The record says which program holds, and for people that is the command: "held by pid 4711 on build-7 (rsync)". The
+// library takes the name of the process at its first use, so for that moment the process bears the command's.
+class BorrowedName {
+ public:
+  explicit BorrowedName(const std::string& command) {
+    ::prctl(PR_GET_NAME, own_.data());
+    ::prctl(PR_SET_NAME, std::filesystem::path(command).filename().c_str());  // cut off after 15 bytes, as every name
+  }
+  BorrowedName(const BorrowedName&) = delete;
+  BorrowedName& operator=(const BorrowedName&) = delete;
+  ~BorrowedName() { ::prctl(PR_SET_NAME, own_.data()); }
+
+ private:
+  std::array<char, 16> own_{};  // prctl(2)
+};
+
+std::unique_ptr<lockfile::Lock> make_lock(const RunOptions& options) {
+  const BorrowedName name(options.command.front());
+  return std::make_unique<lockfile::FileLock>(options.path, options.lock);
+}
+
 int run(const RunOptions& options) {
   const BlockedSignals signals({SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE});
   try {
-    lockfile::FileLock lock(options.path, options.lock);
+    const std::unique_ptr<lockfile::Lock> its_lock = make_lock(options);
+    lockfile::Lock& lock = *its_lock;
     if (const auto failed = acquire(lock, options, signals)) {
       return *failed;
     }
@@ -208,8 +233,8 @@ int run(const RunOptions& options) {
   }
 }
 
-constexpr std::string_view footer = R"(
-The exit status is the command's; 128+N when signal N ended it. Others: see 'lockctl --help'.
+constexpr std::string_view footer =
+    R"(The exit status is the command's; 128+N when signal N ended it. Others: see 'lockctl --help'.
 The lock is held until the command has ended, also when lockctl is killed. The command finds LOCKCTL_HELD=1 and
 LOCKCTL_PATH (the path, absolute) in its environment. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed
 on to its process group.

@@ -27,15 +27,6 @@ void print_text(std::string_view path, const std::optional<lockfile::Holder>& ho
   }
   const bool stale = holder->verdict == lockfile::Verdict::dead;
   fmt::print("{}: {}{}\n", name, stale ? "stale: " : "", holder->describe());
-  if (!holder->reason.empty()) {
-    fmt::print("    reason: {}\n", escape(holder->reason));
-  }
-  if (holder->handed_to != 0) {
-    fmt::print("    handed over to: pid {}\n", holder->handed_to);
-  }
-  if (!holder->note.empty()) {
-    fmt::print("    {}: {}\n", lockfile::to_string(holder->verdict), escape(holder->note));
-  }
 }
 
 int status_of_all(const StatusOptions& options) {
@@ -71,8 +62,8 @@ void add_status(CLI::App& app, Action& chosen) {
   CLI::App* const status_app = app.add_subcommand("status", "say who holds a lock");
   status_app->add_option("PATH", options->paths, "what is locked")->required();
   status_app->add_flag("--json", options->json, "print an array of objects");
-  status_app->footer(R"(
-Exit status: 0 all are free, or stale (the next run takes them over); 75 one at least is held; 74 one cannot be looked at.
+  status_app->footer(
+      R"(Exit status: 0 all are free, or stale (the next run takes them over); 75 one at least is held; 74 one cannot be looked at.
 Takes nothing, and works in a directory that may only be read.
 
 Example:

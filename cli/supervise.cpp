@@ -60,15 +60,7 @@ int Supervisor::wait_for_end() {
 void Supervisor::handle(const Caught& caught) {
   switch (caught.signal) {
     case SIGCHLD:
-      while (const auto change = child_.change()) {
-        stopped_ = change->kind == Child::Change::Kind::stopped;
-        if (stopped_) {
-          command_stopped(WSTOPSIG(change->status));
-        } else if (change->kind == Child::Change::Kind::ended) {
-          status_ = change->status;
-          ended_ = true;
-        }
-      }
+      observe();
       return;
     case SIGCONT:
       resume();
@@ -85,9 +77,22 @@ void Supervisor::handle(const Caught& caught) {
     default:
       break;
   }
+  observe();  // signals do not come in the order of their causes: it may have stopped before
   child_.signal_group(caught.signal);
   if (stopped_ && caught.signal != SIGTSTP) {
     child_.signal_group(SIGCONT);  // a stopped process acts on no signal
+  }
+}
+
+void Supervisor::observe() {
+  while (const auto change = child_.change()) {
+    stopped_ = change->kind == Child::Change::Kind::stopped;
+    if (stopped_) {
+      command_stopped(WSTOPSIG(change->status));
+    } else if (change->kind == Child::Change::Kind::ended) {
+      status_ = change->status;
+      ended_ = true;
+    }
   }
 }
 

@@ -25,6 +25,7 @@ class Supervisor {
 
  private:
   void handle(const Caught& caught);
+  void observe();
   void command_stopped(int signal);
   void stop_with_it(int signal);
   void resume();

@@ -68,8 +68,7 @@ void add_wait(CLI::App& app, Action& chosen) {
   CLI::App* const wait_app = app.add_subcommand("wait", "wait until a lock is free, and take nothing");
   wait_app->add_option("PATH", options->path, "what is locked")->required();
   add_timeout(*wait_app, options->timeout);
-  wait_app->footer(R"(
-Exit status: 0 it is free, or stale; 124 timed out; 74 it cannot be looked at.
+  wait_app->footer(R"(Exit status: 0 it is free, or stale; 124 timed out; 74 it cannot be looked at.
 Somebody else may lock it a moment later: to do something while it is yours, use 'lockctl run'.
 Works in a directory that may only be read.
 
