@@ -1,0 +1,194 @@
+// Disks without space, without inodes or without leave to write, and names at their limits: a clear refusal at once,
+// and nothing left behind.
+#include "apart.hpp"
+#include "mounts.hpp"
+#include "peer.hpp"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <array>
+
+namespace machine {
+namespace {
+
+class FullDisk : public ForBothSchemes {};
+MACHINE_FOR_BOTH_SCHEMES(FullDisk);
+
+// Writes until nothing fits any more, the last byte included.
+void fill_up(const std::string& directory) {
+  const std::string path = directory + "/filler";
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (descriptor < 0) throw std::runtime_error("cannot create '" + path + "'");
+  static constexpr std::array<char, 65536> zeros{};
+  for (std::size_t size = zeros.size(); size > 0; size /= 2) {
+    while (::write(descriptor, zeros.data(), size) > 0) {
+    }
+  }
+  ::fsync(descriptor);  // so that what was promised to the filler is taken
+  ::close(descriptor);
+}
+
+void no_space_then_space(const std::string& scheme, const std::string& directory) {
+  fill_up(directory);
+  Locker one(scheme, directory + "/a");
+  const std::string refused = one.ask("acquire ever");
+  EXPECT_TRUE(begins(refused, "LockFailed ENOSPC"));
+  EXPECT_TRUE(has(refused, directory));
+  EXPECT_EQ(names_in(directory), std::vector<std::string>{"filler"});
+  ASSERT_EQ(::unlink((directory + "/filler").c_str()), 0);
+  EXPECT_EQ(one.ask("acquire 0"), "held");
+  EXPECT_EQ(one.ask("release"), "released");
+  EXPECT_EQ(one.ask("close"), "closed");
+  EXPECT_EQ(names_in(directory), std::vector<std::string>());
+}
+
+TEST_P(FullDisk, no_space_on_tmpfs_is_told_at_once_and_leaves_nothing) {
+  apart([](const std::string& ground) {
+    const std::string directory = make_directory(ground + "/d");
+    mount("small", directory, "tmpfs", 0, "size=64k");
+    no_space_then_space(GetParam(), directory);
+  });
+}
+
+TEST_P(FullDisk, no_space_on_ext4_is_told_at_once_and_leaves_nothing) {
+  apart([](const std::string& ground) {
+    // Without blocks kept back for root.
+    no_space_then_space(GetParam(), mount_image(make_ext4(ground + "/small.img", 8, {"-m", "0"}), ground + "/d"));
+  });
+}
+
+// tmpfs counts each name of a file, so a hold takes two of three, besides the root directory. Which call meets the end
+// depends on how many are taken, and on whether this process has tried the file system out before.
+TEST_P(FullDisk, no_inode_is_told_at_once_and_leaves_nothing) {
+  apart([](const std::string& ground) {
+    const std::string directory = make_directory(ground + "/d");
+    mount("small", directory, "tmpfs", 0, "nr_inodes=3");
+    const std::vector<std::string> all = {"filler-1", "filler-2"};
+    Locker one(GetParam(), directory + "/a");
+    for (const bool tried_before : {false, true}) {
+      for (std::size_t taken = 1; taken <= all.size(); ++taken) {
+        SCOPED_TRACE(std::to_string(taken) + (tried_before ? " taken, tried before" : " taken"));
+        const std::vector<std::string> fillers(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(taken));
+        for (const std::string& each : fillers) make_directory(directory + "/" + each);
+        EXPECT_TRUE(begins(one.ask("acquire ever"), "LockFailed ENOSPC"));
+        EXPECT_EQ(names_in(directory), fillers);
+        for (const std::string& each : fillers) EXPECT_EQ(::rmdir((directory + "/" + each).c_str()), 0);
+      }
+      EXPECT_EQ(one.ask("acquire 0"), "held");
+      EXPECT_EQ(one.ask("release"), "released");
+      EXPECT_EQ(one.ask("close"), "closed");
+      EXPECT_EQ(names_in(directory), std::vector<std::string>());
+      EXPECT_EQ(one.ask("open " + std::string(GetParam()) + " by_umask " + directory + "/a"), "opened");
+    }
+  });
+}
+
+TEST_P(FullDisk, a_kept_claim_acquires_on_a_full_disk) {
+  apart([](const std::string& ground) {
+    const std::string directory = make_directory(ground + "/d");
+    mount("small", directory, "tmpfs", 0, "size=64k");
+    Locker one(GetParam(), directory + "/a");
+    ASSERT_EQ(one.ask("acquire 0"), "held");
+    EXPECT_EQ(one.ask("release"), "released");
+    fill_up(directory);
+    EXPECT_EQ(one.ask("acquire 0"), "held");
+    EXPECT_EQ(one.ask("release"), "released");
+  });
+}
+
+TEST_P(FullDisk, a_stale_lock_on_a_full_disk_stays_until_there_is_space) {
+  apart([](const std::string& ground) {
+    const std::string directory = make_directory(ground + "/d");
+    mount("small", directory, "tmpfs", 0, "size=64k");
+    Locker one(GetParam(), directory + "/a");
+    Locker two(GetParam(), directory + "/a");
+    ASSERT_EQ(one.ask("acquire 0"), "held");
+    fill_up(directory);
+    EXPECT_TRUE(begins(two.ask("acquire ever"), "LockFailed ENOSPC"));
+    one.die();
+    ASSERT_EQ(::unlink((directory + "/filler").c_str()), 0);
+    EXPECT_EQ(two.ask("acquire 0"), "held");
+  });
+}
+
+TEST_P(FullDisk, a_mount_without_leave_to_write_is_told_at_once) {
+  apart([](const std::string& ground) {
+    const std::string directory = make_directory(ground + "/d");
+    const std::string read_only = make_directory(ground + "/read-only");
+    mount(directory, read_only, "none", MS_BIND);
+    mount(directory, read_only, "none", MS_BIND | MS_REMOUNT | MS_RDONLY);
+    Locker one(GetParam(), read_only + "/a");
+    const std::string refused = one.ask("acquire ever");
+    EXPECT_TRUE(begins(refused, "LockFailed EROFS"));
+    EXPECT_TRUE(has(refused, read_only));
+    EXPECT_EQ(one.ask("holder"), "free");
+    // To look, one need not write.
+    Locker writer(GetParam(), directory + "/a");
+    ASSERT_EQ(writer.ask("acquire 0"), "held");
+    EXPECT_TRUE(begins(one.ask("holder"), "alive"));
+    EXPECT_TRUE(begins(one.ask("acquire ever"), "LockFailed EROFS"));
+  });
+}
+
+TEST_P(FullDisk, a_missing_directory_is_named) {
+  apart([](const std::string& ground) {
+    Locker one(GetParam(), ground + "/nowhere/a");
+    const std::string refused = one.ask("acquire ever");
+    EXPECT_TRUE(begins(refused, "LockFailed ENOENT"));
+    EXPECT_TRUE(has(refused, "'" + ground + "/nowhere'"));
+    make_directory(ground + "/nowhere");
+    EXPECT_EQ(one.ask("acquire 0"), "held");
+  });
+}
+
+TEST_P(FullDisk, a_directory_that_goes_while_it_is_waited_for_is_told) {
+  apart([](const std::string& ground) {
+    const std::string directory = make_directory(ground + "/d");
+    Locker one(GetParam(), directory + "/a");
+    ASSERT_EQ(one.ask("acquire 0"), "held");
+    EXPECT_EQ(one.ask("release"), "released");
+    EXPECT_EQ(one.ask("close"), "closed");
+    ASSERT_EQ(::rmdir(directory.c_str()), 0);
+    Locker two(GetParam(), directory + "/a");
+    EXPECT_TRUE(begins(two.ask("acquire ever"), "LockFailed ENOENT"));
+  });
+}
+
+// Only the lock file itself is limited by the file system: `NAME.lock` of 255 bytes.
+TEST_P(FullDisk, names_work_up_to_the_limit_of_the_file_system) {
+  apart([](const std::string& ground) {
+    for (const std::size_t length : {180UL, 194UL, 195UL, 196UL, 225UL, 245UL, 249UL, 250UL}) {
+      SCOPED_TRACE(length);
+      const std::string directory = make_directory(ground + "/" + std::to_string(length));
+      const std::string path = directory + "/" + std::string(length, 'n');
+      Locker one(GetParam(), path);
+      Locker two(GetParam(), path);
+      ASSERT_EQ(one.ask("acquire 0"), "held");
+      EXPECT_TRUE(begins(two.ask("acquire 0"), "AlreadyLocked"));
+      EXPECT_EQ(one.ask("release"), "released");
+      ASSERT_EQ(one.ask("acquire 0"), "held");
+      one.die();
+      EXPECT_EQ(two.ask("acquire 0"), "held");
+      EXPECT_EQ(two.ask("release"), "released");
+      EXPECT_EQ(two.ask("close"), "closed");
+      EXPECT_EQ(names_in(directory), std::vector<std::string>());
+    }
+  });
+}
+
+TEST_P(FullDisk, a_longer_name_is_told_at_once_and_leaves_nothing) {
+  apart([](const std::string& ground) {
+    for (const std::size_t length : {251UL, 252UL, 255UL, 256UL, 1000UL}) {
+      SCOPED_TRACE(length);
+      Locker one(GetParam(), ground + "/" + std::string(length, 'n'));
+      EXPECT_TRUE(begins(one.ask("acquire ever"), "LockFailed ENAMETOOLONG"));
+      EXPECT_EQ(one.ask("close"), "closed");
+      EXPECT_EQ(names_in(ground), std::vector<std::string>());
+    }
+  });
+}
+
+}  // namespace
+}  // namespace machine
