@@ -18,7 +18,7 @@ struct Options {
   bool threaded = true;
   Access access = Access::by_umask;
   /// Shown to whoever asks who holds the lock. At most 400 bytes.
-  std::string reason;
+  std::string reason = {};
   /// "auto", "link" or "mkdir". "auto" takes link where a trial of the directory's file system passes, else mkdir.
   std::string scheme = "auto";
 };

@@ -35,7 +35,7 @@ std::string boot_part(std::string_view boot) { return hex(hash_of(boot) >> 32U, 
 
 bool is_known_suffix(std::string_view text) {
   if (text.empty() || text == suffix::trial || text == suffix::directory || text == suffix::entry) return true;
-  constexpr std::string_view end = ".gone";
+  constexpr std::string_view end = suffix::gone;
   if (!text.starts_with('.') || !text.ends_with(end) || text.size() <= end.size() + 1) return false;
   const std::string_view number = text.substr(1, text.size() - 1 - end.size());
   return std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -57,7 +57,7 @@ std::string Names::side(std::string_view nonce, std::string_view suffix) const {
 
 std::string suffix::taken_away(std::uint64_t number) { 
   std::string text = ".";
-  text.append(std::to_string(number)).append(".gone");
+  text.append(std::to_string(number)).append(gone);
   return text;
 }
 

@@ -6,6 +6,7 @@
 #include "claim/record_file.hpp"
 #include "claim/word.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 namespace lockfile::claim {
@@ -24,7 +25,12 @@ class Sweeper {
     os::File file(system(), opened.value);
     const auto info = system().stat(file.get());
     if (!info.ok()) return;
-    if (info.value.type == os::FileType::directory) {
+    if (info.value.type == os::FileType::directory && side.suffix.ends_with(suffix::gone)) {
+      // Renamed away from W under a name that never comes again: what is inside is nobody's hold, whoever made it.
+      left.maker = Verdict::dead;
+      left.note = "on its way out";
+      if (clean_ == Clean::remove_dead) finish(take_apart(directory_, name.c_str()), left);
+    } else if (info.value.type == os::FileType::directory) {
       look_at_directory(name, side, std::move(file), left);
     } else if (info.value.type == os::FileType::regular) {
       look_at_file(name, side, file, info.value, left);
@@ -107,8 +113,8 @@ class Sweeper {
     }
     if (clean_ == Clean::look_only) return;
     if (!found) {
-      // Empty: on its way in or out. Removing it is refused as soon as something is inside, and its maker, if it lives,
-      // makes another.
+      // Empty: on its way in, or its maker was killed there. Removing it is refused as soon as something is inside, and
+      // its maker, if it lives, makes another. Nothing inside is touched: the claim may come in at this moment.
       const os::Status removed = system().remove_directory(directory_.descriptor(), name.c_str());
       if (removed == 0) left.maker = Verdict::dead;
       finish(removed, left);
@@ -130,8 +136,13 @@ class Sweeper {
 
 os::Result<std::vector<Leftover>> sweep(const std::shared_ptr<Directory>& directory, const Names* names, Clean clean) {
   os::Result<std::vector<Leftover>> found;
-  const auto entries = directory->system().list(directory->descriptor());
+  auto entries = directory->system().list(directory->descriptor());
   if (!entries.ok()) return {{}, entries.error};
+  // Second names of claims first: a claim that then has more names than its own still stands somewhere.
+  std::stable_partition(entries.value.begin(), entries.value.end(), [](const std::string& name) {
+    const auto side = parse_side_name(name);
+    return side && !side->suffix.empty();
+  });
   const Sweeper sweeper(*directory, clean);
   for (const std::string& name : entries.value) {
     const auto side = parse_side_name(name);

@@ -15,6 +15,12 @@ namespace {
 
 bool is_gone(int error) noexcept { return error == ENOENT || error == ENOTDIR; }
 
+// Somebody's, though it cannot be opened: a symbolic link, a socket or device, a file without the right to read, one
+// with a lease (fcntl(2), F_SETLEASE).
+bool is_not_to_be_opened(int error) noexcept {
+  return error == ELOOP || error == ENXIO || error == ENODEV || error == EACCES || error == EPERM || error == EAGAIN;
+}
+
 }  // namespace
 
 Look Word::look(const Claim* own) const {
@@ -22,21 +28,19 @@ Look Word::look(const Claim* own) const {
   const auto opened = system().open(directory_->descriptor(), name(), os::Open::look, 0);
   if (!opened.ok()) {
     if (is_gone(opened.error)) return look;
-    // A symbolic link (ELOOP), a socket (ENXIO), or a file that we may not read: somebody's all the same.
+    look.state = Look::State::failed;
+    look.error = opened.error;
+    if (!is_not_to_be_opened(opened.error)) return look;
     const auto info = system().stat_at(directory_->descriptor(), name(), os::Links::keep);
-    if (is_gone(info.error)) return look;
-    look.state = info.ok() ? Look::State::held : Look::State::failed;
+    if (is_gone(info.error)) return {};
     look.error = info.error;
+    if (!info.ok()) return look;
+    look.state = Look::State::held;
     look.info = info.value;
     look.foreign = true;
-    look.judgement.note = opened.error == EACCES                       ? "its record cannot be read"
-                          : info.value.type == os::FileType::symlink ? "a symbolic link"
-                          : info.value.type == os::FileType::regular ? "it cannot be opened"
-                                                                     : "neither a file nor a directory";
-    if (opened.error == EMFILE || opened.error == ENFILE || opened.error == ENOMEM || opened.error == EIO) {
-      look.state = Look::State::failed;
-      look.error = opened.error;
-    }
+    look.judgement.note = info.value.type == os::FileType::symlink   ? "a symbolic link"
+                          : info.value.type == os::FileType::regular ? "its record cannot be read"
+                                                                     : "neither a readable file nor a directory";
     return look;
   }
   look.state = Look::State::held;
@@ -78,11 +82,19 @@ bool Word::enter_word(Look& look) const {
       continue;
     }
     look.foreign = true;
+    look.judgement.note = "its record cannot be read";
     if (!is_gone(opened.error)) {
-      look.judgement.note = "its record cannot be read";
+      if (is_not_to_be_opened(opened.error)) return false;
+      look.state = Look::State::failed;
+      look.error = opened.error;
       return false;
     }
     const auto entries = system().list(look.word.get());
+    if (!entries.ok() && entries.error != EACCES) {
+      look.state = Look::State::failed;
+      look.error = entries.error;
+      return false;
+    }
     const bool marked = (look.word_info.mode & os::sticky) != 0;
     if (entries.ok() && entries.value.empty() && marked && look.form == Form::inside) {
       look.state = Look::State::vacant;

@@ -33,7 +33,7 @@ constexpr std::string_view worked_example =
     "hold: 00000000000000000007\n"
     "thread: 0000004711\n"
     "child: 0000004712 00000000000000000099\n"
-    "check: 1de5a08c\n"
+    "check: 2ed73f48\n"
     "scheme: link\n"
     "nonce: f8aab9dd3ead276711fd6896\n"
     "boot: 69a47cd1-74e0-4039-86ac-57f107e4491f\n"

@@ -78,9 +78,10 @@ Step LockFileAttempt::step() noexcept {
 
 Step LockFileAttempt::try_step() {
   constexpr int rounds = 16;  // each further one needs W to have changed between the try and the look
+  Failed failed;
   for (int i = 0; i < rounds; ++i) {
-    if (auto failed = prepare()) return *std::move(failed);
-    Failed failed;
+    if (auto unprepared = prepare()) return *std::move(unprepared);
+    failed = {};
     switch (publish(failed)) {
       case Published::yes:
         return held_by_us();
@@ -93,6 +94,8 @@ Step LockFileAttempt::try_step() {
     Look look = word_->look(claim_.get());
     if (auto step = react(look)) return *std::move(step);
   }
+  // What was refused again and again for another reason than that somebody is there is a failure, not a wait.
+  if (failed.why) return failed;
   return waits_.in_turn(word_->directory().system(), {});
 }
 
@@ -130,22 +133,29 @@ LockFileAttempt::Published LockFileAttempt::publish(Failed& failed) {
 
 // What a refused call means. `no`: look who is in the way; the claim may be gone by then.
 LockFileAttempt::Published LockFileAttempt::answer(os::Call call, os::Status error, std::string what, Failed& failed) {
-  switch (os::cause_of(call, error)) {
-    case os::Cause::none:
-      return Published::yes;
-    case os::Cause::contention:
-    case os::Cause::transient:
-      return Published::no;
+  const os::Cause cause = os::cause_of(call, error);
+  if (cause == os::Cause::none) return Published::yes;
+  if (cause == os::Cause::contention) return Published::no;
+  failed = Failed{os::code_of(error), std::move(what), {}};
+  switch (cause) {
     case os::Cause::missing:
       // Our own name was cleared, or the directory is gone; the next round finds out which.
       lose_claim();
       return Published::no;
-    case os::Cause::unsupported:
-    case os::Cause::other:
-      break;
+    case os::Cause::transient:
+      return Published::no;
+    default:
+      return Published::failed;
   }
-  failed = Failed{os::code_of(error), std::move(what), {}};
-  return Published::failed;
+}
+
+// A step on names that nobody else uses was refused: nobody is in the way.
+LockFileAttempt::Published LockFileAttempt::own_name_refused(os::Status error, Failed& failed) {
+  failed = Failed{os::code_of(error), "cannot prepare a directory in '" + scheme_.path_.directory + "'", {}};
+  const os::Cause cause = os::cause_of(os::Call::make_directory, error);
+  if (cause != os::Cause::missing && cause != os::Cause::transient) return Published::failed;
+  lose_claim();
+  return Published::no;
 }
 
 LockFileAttempt::Published LockFileAttempt::publish_link(Failed& failed) {
@@ -173,8 +183,7 @@ LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
   if (!trials.rename_new_works(device)) return publish_marked(failed);
   if (claim_->directory_name().empty()) {
     if (const os::Status error = claim_->enter_directory(scheme_.terms_.access)) {
-      return answer(os::Call::make_directory, error, "cannot create a directory in '" + scheme_.path_.directory + "'",
-                    failed);
+      return own_name_refused(error, failed);
     }
   }
   const int at = claim_->directory().descriptor();
@@ -185,9 +194,7 @@ LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
   }
   if (os::cause_of(os::Call::rename_new, error) == os::Cause::unsupported) {
     trials.rename_new_refused(device);
-    if (const os::Status left = claim_->leave_directory()) {
-      return answer(os::Call::rename, left, "cannot rename in '" + scheme_.path_.directory + "'", failed);
-    }
+    if (const os::Status left = claim_->leave_directory()) return own_name_refused(left, failed);
     return publish_marked(failed);
   }
   return answer(os::Call::rename_new, error, "cannot rename a directory", failed);
@@ -207,17 +214,20 @@ LockFileAttempt::Published LockFileAttempt::publish_marked(Failed& failed) {
                   failed);
   }
   const auto opened = system().open(at, word_name(), os::Open::look, 0);
+  // It is not there any more, or is not to be opened: the look that follows says what it is, or why not.
   if (!opened.ok()) return Published::no;
   os::File word(system(), opened.value);
   const auto info = system().stat(word.get());
-  if (!info.ok() || info.value.type != os::FileType::directory) return Published::no;
+  if (!info.ok()) return answer(os::Call::stat, info.error, "cannot look at '" + scheme_.names_.word() + "'", failed);
+  if (info.value.type != os::FileType::directory) return Published::no;
   if ((info.value.mode & os::sticky) == 0) {
     if (made != 0) return Published::no;
     // Ours without a mark: either the file system keeps none (then nobody takes an empty directory over, and our mkdir
     // is the proof), or it is a plain locker's by now.
     const std::string trial = scheme_.names_.side(claim_->record().nonce, claim::suffix::trial);
     const auto stay = claim::marks_stay(directory, trial.c_str());
-    if (!stay.ok() || stay.value) return Published::no;
+    if (!stay.ok()) return own_name_refused(stay.error, failed);
+    if (stay.value) return Published::no;
   } else if (made == 0 && wider != 0) {
     // The umask has narrowed what mkdir was given.
     (void)system().set_mode(word.get(), wider | os::sticky);
@@ -227,9 +237,7 @@ LockFileAttempt::Published LockFileAttempt::publish_marked(Failed& failed) {
 
 LockFileAttempt::Published LockFileAttempt::move_in(os::File word, Failed& failed) {
   if (!claim_->directory_name().empty()) {
-    if (const os::Status left = claim_->leave_directory()) {
-      return answer(os::Call::rename, left, "cannot rename in '" + scheme_.path_.directory + "'", failed);
-    }
+    if (const os::Status left = claim_->leave_directory()) return own_name_refused(left, failed);
   }
   const os::Status error = word_->move_in(std::move(word), *claim_, held_);
   return answer(os::Call::rename, error, "cannot enter directory '" + scheme_.names_.word() + "'", failed);

@@ -49,6 +49,7 @@ class LockFileAttempt final : public Attempt {
   [[nodiscard]] Published publish_mkdir(Failed& failed);
   [[nodiscard]] Published publish_marked(Failed& failed);
   [[nodiscard]] Published answer(os::Call call, os::Status error, std::string what, Failed& failed);
+  [[nodiscard]] Published own_name_refused(os::Status error, Failed& failed);
   [[nodiscard]] Published move_in(os::File word, Failed& failed);
   [[nodiscard]] std::optional<Step> react(claim::Look& look);
   [[nodiscard]] Step held_by_us() noexcept;
