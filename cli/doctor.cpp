@@ -48,8 +48,6 @@ bool is_sound(const Report& report) {
 
 void print_examination(const std::string& directory, const lockfile::Examination& seen) {
   fmt::print("directory    {}\n", escape(directory));
-  fmt::print("file system  {}, {}\n", escape(seen.file_system),
-             seen.local ? "local" : "not known to be local: deaths are proved only by the holder's own host");
   fmt::print("scheme       {}{}\n\n", seen.scheme.empty() ? "none" : seen.scheme,
              seen.why.empty() ? "" : ": " + escape(seen.why));
   std::vector<std::vector<std::string>> rows;

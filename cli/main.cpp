@@ -20,7 +20,7 @@ constexpr std::string_view examples = R"(Examples:
   lockctl run /srv/backup -- rsync -a /home/ /srv/backup/
         one backup at a time; others wait
   lockctl run /srv/backup --try --conflict-exit-code 0 -- nightly
-        in a crontab: skip this turn, quietly, if the last one is still at it
+        in a crontab: skip this turn if the last one is still at it, and call that a success
   lockctl run ledger --timeout 30s --reason 'month end' -- ./book
         wait for half a minute, and tell others why it is held
   lockctl status ledger && echo free
@@ -53,8 +53,8 @@ std::string message_of(const CLI::ParseError& error) {
   while (!message.empty() && (message.back() == '.' || message.back() == '\n' || message.back() == ' ')) {
     message.pop_back();
   }
-  if (message.size() > 1 && std::isupper(static_cast<unsigned char>(message[0])) != 0 &&
-      std::islower(static_cast<unsigned char>(message[1])) != 0) {
+  // The name of an argument ("PATH is required") stays as it is.
+  if (message.size() > 1 && std::isupper(static_cast<unsigned char>(message[1])) == 0) {
     message[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(message[0])));
   }
   return escape(message);
@@ -73,9 +73,25 @@ std::vector<std::string> split_command(std::vector<std::string>& arguments) {
   return command;
 }
 
+// What CLI11 calls extra arguments. Without a "--" it is most likely the command of `run`.
+std::string message_of_extras(const CLI::App& app, const std::vector<std::string>& command) {
+  const auto extras = app.remaining(true);
+  std::string message = fmt::format("unexpected argument {}", quote(extras.empty() ? "" : extras.front()));
+  if (app.got_subcommand("run") && command.empty()) {
+    message += "; the command goes behind '--', as in 'lockctl run PATH -- COMMAND'";
+  }
+  return message;
+}
+
 std::string called_as(const CLI::App& app) {
   const auto called = app.get_subcommands();
   return called.empty() ? "lockctl --help" : fmt::format("lockctl {} --help", called.front()->get_name());
+}
+
+int wrong_usage(const CLI::App& app, const std::string& message) {
+  say(message);
+  say(fmt::format("see '{}'", called_as(app)));
+  return status(Exit::usage);
 }
 
 int main_of(std::vector<std::string> arguments) {
@@ -97,16 +113,20 @@ int main_of(std::vector<std::string> arguments) {
   add_break(app, chosen);
   add_list(app, chosen);
   add_doctor(app, chosen);
+  const auto is_first = [&](const CLI::App* each) { return each->get_name() == arguments.front(); };
+  if (!arguments.empty() && !arguments.front().starts_with('-') && app.get_subcommands(is_first).empty()) {
+    return wrong_usage(app, fmt::format("unknown command {}", quote(arguments.front())));
+  }
   try {
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
     app.parse(std::move(arguments));
+  } catch (const CLI::ExtrasError&) {
+    return wrong_usage(app, message_of_extras(app, command));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) {
       return app.exit(error);  // --help or --version
     }
-    say(message_of(error));
-    say(fmt::format("see '{}'", called_as(app)));
-    return status(Exit::usage);
+    return wrong_usage(app, message_of(error));
   }
   return chosen();
 }

@@ -18,7 +18,6 @@
 
 #include <array>
 #include <filesystem>
-#include <map>
 #include <memory>
 
 namespace lockctl {
@@ -233,6 +232,13 @@ int run(const RunOptions& options) {
   }
 }
 
+lockfile::Access access_of(const std::string& who) {
+  if (who == "everyone") {
+    return lockfile::Access::everyone;
+  }
+  return who == "group" ? lockfile::Access::group : lockfile::Access::by_umask;
+}
+
 constexpr std::string_view footer =
     R"(The exit status is the command's; 128+N when signal N ended it. Others: see 'lockctl --help'.
 The lock is held until the command has ended, also when lockctl is killed. The command finds LOCKCTL_HELD=1 and
@@ -263,11 +269,11 @@ void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& comm
                    "exit with N instead of 75 or 124 when somebody else holds it")
       ->check(CLI::Range(0, 255).description(""))
       ->type_name("N");
-  static const std::map<std::string, lockfile::Access> accesses{{"umask", lockfile::Access::by_umask},
-                                                                {"group", lockfile::Access::group},
-                                                                {"everyone", lockfile::Access::everyone}};
-  run_app->add_option("--access", options->lock.access, "who else may take the lock over: umask, group or everyone")
-      ->transform(CLI::CheckedTransformer(accesses).description(""))
+  run_app
+      ->add_option_function<std::string>(
+          "--access", [options](const std::string& who) { options->lock.access = access_of(who); },
+          "who else may take the lock over: umask, group or everyone")
+      ->check(CLI::IsMember({"umask", "group", "everyone"}).description(""))
       ->type_name("WHO");
   run_app->footer(std::string(footer));
   run_app->callback([options, &chosen, &command] {

@@ -43,7 +43,7 @@ int wait_until_free(const WaitOptions& options) {
   }
   std::error_code no_look;  // then the message goes without it
   const auto holder = looker.holder(no_look);
-  const std::string who = holder ? ": " + holder->describe() : "";
+  const std::string who = holder ? ", " + holder->describe() : "";
   if (error == lockfile::errc::timed_out || error == lockfile::errc::already_locked) {
     say(fmt::format("cannot wait any longer for {}: timed out{}", name, who));
     return status(Exit::timed_out);

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +112,28 @@ TEST(child, that_was_never_let_go_runs_nothing) {
   ::close(tell[1]);
   EXPECT_TRUE(ends(child));
   EXPECT_TRUE(here.names().empty());
+}
+
+// Where a hold cannot be handed over, the command must not outlive lockctl: it would run without the lock.
+TEST(child, that_cannot_be_handed_the_lock_dies_with_lockctl) {
+  const Directory here;
+  ASSERT_EQ(::mkfifo((here / "say").c_str(), 0600), 0);
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    ::lockctl::Inheritance inheritance;
+    ::sigemptyset(&inheritance.mask);
+    inheritance.on_child_end.sa_handler = SIG_DFL;
+    ::lockctl::Child child({"sh", "-c", "echo $$ > " + (here / "say") + "; exec sleep 60"}, {"PATH=/usr/bin:/bin"}, -1,
+                           inheritance);
+    child.let_go(::lockctl::OnOurDeath::dies);
+    ::pause();
+    ::_exit(1);
+  }
+  const pid_t child = std::atoi(read_all(here / "say").c_str());
+  ASSERT_GT(child, 0);
+  ::kill(parent, SIGKILL);
+  ::waitpid(parent, nullptr, 0);
+  EXPECT_TRUE(ends(child));
 }
 
 }  // namespace

@@ -250,7 +250,7 @@ TEST(progress, clears_its_line_before_the_message_of_a_timeout) {
   waiter.expect("waiting for 'x.lock'");
   EXPECT_EQ(waiter.wait(), 124);
   const string shown = waiter.rest();
-  EXPECT_NE(shown.find("\r\x1b[Klockctl: cannot wait any longer for 'x.lock': timed out: held by pid "), string::npos)
+  EXPECT_NE(shown.find("\r\x1b[Klockctl: cannot wait any longer for 'x.lock': timed out, held by pid "), string::npos)
       << shown;
 }
 
