@@ -103,6 +103,35 @@ TEST_P(Namespaces, a_copy_of_the_guard_speaks_for_a_holder_of_another_namespace)
   });
 }
 
+// The worker has the guard, which `share_guard` gave it for this.
+TEST_P(Namespaces, a_hold_that_was_handed_over_is_alive_in_other_namespaces) {
+  apart([](const std::string& ground) {
+    const std::string path = make_directory(ground + "/d", 0777) + "/a";
+    Locker one(GetParam(), path, container);
+    Locker two(GetParam(), path, container);
+    ASSERT_EQ(one.ask("acquire 0"), "held");
+    ASSERT_EQ(one.ask("hand-over"), "3");
+    one.die();
+    EXPECT_EQ(two.ask("holder"), "alive: its guard is held");
+    EXPECT_TRUE(begins(two.ask("acquire 50"), "LockTimeout"));
+    two.tell("acquire ever");
+    EXPECT_TRUE(two.is_silent());
+    one.kill_namespace();
+    EXPECT_EQ(two.answer(), "held");
+  });
+}
+
+TEST_P(Namespaces, processes_of_several_namespaces_never_hold_at_once) {
+  apart([](const std::string& ground) {
+    const std::string path = make_directory(ground + "/d", 0777) + "/a";
+    Locker one(GetParam(), path, container);
+    Locker two(GetParam(), path, container);
+    Locker outside(GetParam(), path);
+    Locker other(std::string_view(GetParam()) == "link" ? "mkdir" : "link", path);
+    EXPECT_TRUE(lose_nothing({&one, &two, &outside, &other}, 200, ground + "/ledger"));
+  });
+}
+
 // The kernel shifts start times by the offset of the reader's time namespace: the same process, two start times.
 TEST_P(Namespaces, start_times_are_not_compared_across_time_namespaces) {
   apart([](const std::string& ground) {

@@ -122,6 +122,16 @@ TEST_P(PassThrough, those_above_and_those_beneath_exclude_each_other) {
   });
 }
 
+TEST_P(PassThrough, those_above_and_those_beneath_never_hold_at_once) {
+  apart([](const std::string& ground) {
+    const Mirror mirror(ground);
+    Locker above(GetParam(), mirror.mirrored + "/a");
+    Locker beside(GetParam(), mirror.mirrored + "/a");
+    Locker beneath(GetParam(), mirror.real + "/a");
+    EXPECT_TRUE(lose_nothing({&above, &beside, &beneath}, 30, ground + "/ledger"));
+  });
+}
+
 // A container, or a virtual machine, that has a directory of the host by FUSE: its guard never reaches the file
 // beneath. There it looks free, and the pids mean nothing: a free guard may prove death only where its maker could use
 // it.

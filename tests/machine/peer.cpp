@@ -109,6 +109,10 @@ class Servant {
       const long worker = verb == "fork" ? ::fork() : ::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr);
       if (worker == 0) wait_for_ever();
       say(std::to_string(worker));
+    } else if (verb == "hand-over") {
+      hand_over();
+    } else if (verb == "count") {
+      count(words);
     } else if (verb == "close-descriptors") {
       ::syscall(SYS_close_range, 3U, ~0U, 0U);
       say("done");
@@ -136,6 +140,30 @@ class Servant {
                                             : lockfile::Access::by_umask;
     lock_ = std::make_unique<lockfile::FileLock>(path, options);
     say("opened");
+  }
+
+  void hand_over() {
+    const int guard = lock_->share_guard();  // the worker's, which does not exec
+    const pid_t worker = ::fork();
+    if (worker == 0) wait_for_ever();
+    ::close(guard);
+    lock_->hand_over(worker);
+    say(std::to_string(worker));
+  }
+
+  // Two who do this at once lose an addition.
+  void count(std::istringstream& words) {
+    int times = 0;
+    std::string path;
+    words >> times >> path;
+    for (int i = 0; i < times; ++i) {
+      lock_->acquire(stuck);
+      long number = 0;
+      std::ifstream(path) >> number;
+      std::ofstream(path) << number + 1 << '\n';
+      lock_->release();
+    }
+    say("counted");
   }
 
   std::unique_ptr<lockfile::FileLock> lock_;
@@ -339,6 +367,22 @@ void Peer::reap() {
   ::waitpid(child_, nullptr, 0);
   child_ = -1;
   if (pid_ > 0) wait_until_ended(pid_);
+}
+
+testing::AssertionResult lose_nothing(const std::vector<Peer*>& peers, int times, const std::string& ledger) {
+  std::ofstream(ledger) << "0\n";
+  ::chmod(ledger.c_str(), 0666);
+  for (Peer* const each : peers) each->tell("count " + std::to_string(times) + " " + ledger);
+  for (Peer* const each : peers) {
+    const std::string said = each->answer();
+    if (said != "counted") return testing::AssertionFailure() << "a peer that counts says '" << said << "'";
+  }
+  long number = 0;
+  std::ifstream(ledger) >> number;
+  const long expected = static_cast<long>(peers.size()) * times;
+  if (number == expected) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << "two held at once: " << expected - number << " of " << expected
+                                     << " additions are lost";
 }
 
 testing::AssertionResult begins(const std::string& text, std::string_view what) {

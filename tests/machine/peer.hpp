@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace machine {
 
@@ -29,6 +30,8 @@ struct Setting {
 ///     holder                    free              or "alive: its guard is held" and the like
 ///     close                     closed            (destroys the lock object)
 ///     fork, clone               PID               (of a worker that does nothing; clone: without at-fork handlers)
+///     hand-over                 PID               (of a worker that the hold is handed over to, with its guard)
+///     count TIMES PATH          counted           (under the lock, adds 1 to the number in that file, so often)
 ///     close-descriptors         done              (close_range(3, ~0U, 0))
 ///     exit-main-thread          done              (another thread goes on)
 ///     pid                       PID               (as itself sees it)
@@ -69,6 +72,9 @@ class Peer {
   int socket_ = -1;
   std::string buffer_;
 };
+
+/// All at once add to the number in a file, each under its lock, so often. Is the sum right?
+testing::AssertionResult lose_nothing(const std::vector<Peer*>& peers, int times, const std::string& ledger);
 
 /// Does `text` begin with `what`, or hold it?
 testing::AssertionResult begins(const std::string& text, std::string_view what);

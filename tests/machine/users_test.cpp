@@ -157,6 +157,19 @@ TEST_P(Users, a_stale_lock_in_a_sticky_directory_is_refused_at_once_and_names_it
   });
 }
 
+TEST_P(Users, users_never_hold_at_once) {
+  apart([](const std::string& ground) {
+    for (const char* const access : {"by_umask", "everyone"}) {
+      SCOPED_TRACE(access);
+      const std::string path = make_directory(ground + "/" + access, 0777) + "/a";
+      Locker one(GetParam(), path, as(anna), access);
+      Locker two(GetParam(), path, as(bert), access);
+      Locker secretive(GetParam(), path, as(1003, 077), access);
+      EXPECT_TRUE(lose_nothing({&one, &two, &secretive}, 100, ground + "/ledger"));
+    }
+  });
+}
+
 TEST_P(Users, root_takes_over_whosever_lock) {
   apart([](const std::string& ground) {
     const std::string path = make_directory(ground + "/d", 01777) + "/a";

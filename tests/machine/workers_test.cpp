@@ -3,6 +3,9 @@
 #include "mounts.hpp"
 #include "peer.hpp"
 
+#include <csignal>
+#include <string>
+
 namespace machine {
 namespace {
 
@@ -44,6 +47,22 @@ TEST_P(Workers, a_waiter_is_woken_although_a_worker_keeps_a_copy_of_the_guard) {
       holder.die();
       EXPECT_EQ(other.answer(), "held");
     }
+  });
+}
+
+TEST_P(Workers, a_hold_that_was_handed_over_lasts_until_the_worker_has_ended) {
+  apart([](const std::string& ground) {
+    Locker holder(GetParam(), ground + "/a");
+    Locker other(GetParam(), ground + "/a");
+    ASSERT_EQ(holder.ask("acquire 0"), "held");
+    const int worker = std::stoi(holder.ask("hand-over"));
+    holder.die();
+    EXPECT_TRUE(begins(other.ask("holder"), "alive"));
+    EXPECT_TRUE(begins(other.ask("acquire 50"), "LockTimeout"));
+    other.tell("acquire ever");
+    EXPECT_TRUE(other.is_silent());
+    ASSERT_EQ(::kill(worker, SIGKILL), 0);
+    EXPECT_EQ(other.answer(), "held");
   });
 }
 
