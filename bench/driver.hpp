@@ -31,7 +31,8 @@ void wait_until(const std::function<bool()>& condition, std::string_view what);
 /// The median of subject[i] / floor[i].
 [[nodiscard]] double median_ratio(const std::vector<double>& subject, const std::vector<double>& floor);
 
-/// `--dir DIR` (default: the current one), `--json FILE` (raw data), `--quick` (a fiftieth of the rounds: does it run?).
+/// `--dir DIR` (default: the current one), `--json FILE` (raw data), `--quick` (a fiftieth of the rounds: does it
+/// run?).
 struct Arguments {
   Arguments(int argc, char** argv);
   [[nodiscard]] int rounds(int full) const { return quick ? (full + 49) / 50 : full; }
