@@ -171,6 +171,7 @@ os::Status Claim::write(std::string_view bytes) noexcept {
 }
 
 os::Status Claim::write_head() noexcept {
+  if (!descriptor_is_ours()) return EBADF;
   const auto head = format_head(record_);
   return write({head.data(), head.size()});
 }
@@ -254,8 +255,18 @@ os::Status Claim::leave_directory() noexcept {
 }
 
 void Claim::abandon() noexcept {
+  // The kept directory's descriptor shares the fate of the file's.
+  if (file_.get() >= 0 && !descriptor_is_ours()) {
+    file_.forget();
+    (void)kept_.release();
+  }
   file_.close();
   kept_.close();
+}
+
+bool Claim::descriptor_is_ours() const noexcept {
+  const auto now = system().stat(file_.get());
+  return now.ok() && now.value.same_inode(info_);
 }
 
 bool Claim::cleared() const noexcept {
@@ -267,9 +278,9 @@ void Claim::drop() noexcept {
   if (file_.get() >= 0 && directory_->process().is_caller()) {
     const int at = directory_->descriptor();
     // Names with our nonce: nobody else's, whatever stands there. What cannot be removed now (a directory that lost
-    // its permissions) is found by doctor.
+    // its permissions, or whose descriptor is no longer ours) is found by doctor.
     if (!name_.empty()) (void)system().unlink(at, name_.c_str());
-    if (!directory_name_.empty()) {
+    if (!directory_name_.empty() && descriptor_is_ours()) {
       (void)system().unlink(kept_.get(), holder_name);
       (void)system().remove_directory(at, directory_name_.c_str());
     }

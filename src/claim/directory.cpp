@@ -27,6 +27,15 @@ os::Result<std::shared_ptr<Directory>> Directory::open(os::Process& process, con
           0};
 }
 
+Directory::~Directory() {
+  if (!descriptor_is_ours()) (void)file_.release();
+}
+
+bool Directory::descriptor_is_ours() const noexcept {
+  const auto now = system().stat(file_.get());
+  return now.ok() && now.value.same_inode(info_);
+}
+
 bool Directory::is_at(const std::string& path) const noexcept {
   const auto now = system().stat_at(os::no_directory, path.c_str(), os::Links::follow);
   return now.ok() && now.value.same_inode(info_);

@@ -16,6 +16,13 @@ class Directory {
   /// On failure `value` is null and `error` says why.
   [[nodiscard]] static os::Result<std::shared_ptr<Directory>> open(os::Process& process, const std::string& path);
 
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+  /// Closes the descriptor if it still is the directory's: a program that closes all descriptors closes ours too.
+  ~Directory();
+
+  [[nodiscard]] bool descriptor_is_ours() const noexcept;
+
   /// Does `path` still name this directory?
   [[nodiscard]] bool is_at(const std::string& path) const noexcept;
 

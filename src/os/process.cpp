@@ -73,8 +73,7 @@ void Unshared::open(Process& process, int descriptor) noexcept {
   process.unshared_ = this;
 }
 
-void Unshared::close() noexcept {
-  if (process_ == nullptr) return;
+void Unshared::leave_list() noexcept {
   Process& process = *process_;
   // In a child that did not run the at-fork handlers the list's mutex may be locked by a thread that the child does not
   // have; its list is its parent's and of no use to it.
@@ -83,9 +82,21 @@ void Unshared::close() noexcept {
     (previous_ != nullptr ? previous_->next_ : process.unshared_) = next_;
     if (next_ != nullptr) next_->previous_ = previous_;
   }
-  process.system_.close(descriptor_);
-  descriptor_ = -1;
   process_ = nullptr;
+}
+
+void Unshared::close() noexcept {
+  if (process_ == nullptr) return;
+  System& system = process_->system_;
+  leave_list();
+  system.close(descriptor_);
+  descriptor_ = -1;
+}
+
+void Unshared::forget() noexcept {
+  if (process_ == nullptr) return;
+  leave_list();
+  descriptor_ = -1;
 }
 
 std::shared_ptr<void>& Process::part_slot(std::type_index type,

@@ -41,10 +41,13 @@ class Unshared {
 
   void open(Process& process, int descriptor) noexcept;
   void close() noexcept;
+  /// Lets go of the number without closing it.
+  void forget() noexcept;
   [[nodiscard]] int get() const noexcept { return descriptor_; }
 
  private:
   friend class Process;
+  void leave_list() noexcept;
   Process* process_ = nullptr;
   int descriptor_ = -1;
   Unshared* previous_ = nullptr;

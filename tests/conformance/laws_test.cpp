@@ -358,6 +358,22 @@ TEST_P(Laws, a_holder_that_closed_its_descriptors_still_holds) {
   lock.acquire(0s);
 }
 
+TEST_P(Laws, a_descriptor_that_became_another_files_is_never_written_to_or_closed) {
+  const std::string precious = scratch_ / "precious";
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  ASSERT_EQ(peer.ask("release"), "released");
+  ASSERT_EQ(peer.ask("close_all_and_open " + precious), "opened");
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  ASSERT_EQ(peer.ask("release"), "released");
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  ASSERT_EQ(peer.ask("close_all_and_open " + precious), "opened");
+  EXPECT_TRUE(peer.ask("release").starts_with("error ")) << "its claim is gone";
+  ASSERT_EQ(peer.ask("drop"), "dropped");
+  EXPECT_EQ(peer.ask("still_open"), "32");
+  EXPECT_EQ(read_file(precious), "");
+}
+
 TEST_P(Laws, a_zombie_holds_nothing) {
   if (GetParam().missing.pidfds) GTEST_SKIP() << "without pidfds (Linux before 5.3) a zombie cannot be told from a process";
   const pid_t child = ::fork();

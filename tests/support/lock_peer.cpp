@@ -5,6 +5,7 @@
 
 #include <lockfile/lockfile.hpp>
 
+#include <fcntl.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -84,6 +85,19 @@ std::string obey(std::unique_ptr<FileLock>& lock, const std::string& line, Deadl
     if (verb == "close_all") {
       for (int each = 3; each < 256; ++each) ::close(each);
       return "closed";
+    }
+    if (verb == "close_all_and_open") {
+      // As a daemon does: the numbers of our descriptors are other files' now.
+      std::string path;
+      in >> path;
+      for (int each = 3; each < 256; ++each) ::close(each);
+      for (int i = 0; i < 32; ++i) (void)::open(path.c_str(), O_RDWR | O_CREAT, 0644);
+      return "opened";
+    }
+    if (verb == "still_open") {
+      int open = 0;
+      for (int each = 3; each < 35; ++each) open += ::fcntl(each, F_GETFD) >= 0 ? 1 : 0;
+      return std::to_string(open);
     }
     if (verb == "calls") return std::to_string(counter.made());
     return "unknown command " + line;

@@ -40,9 +40,16 @@ TEST(Names, every_side_name_is_recognised_and_nothing_else) {
       EXPECT_EQ(parsed->suffix, end);
     }
   }
-  for (const std::string other : {"a.lock", "a.lock.", "a.lock.orig", ("a.lock." + nonce).substr(0, 20).c_str(),
-                                   ("a.lock." + nonce + ".bak").c_str(), ("a.lock." + nonce + "..gone").c_str(),
-                                   ("a.lock." + nonce + ".x.gone").c_str(), ".lf-", ".lf-0123"}) {
+  const std::vector<std::string> others = {"a.lock",
+                                           "a.lock.",
+                                           "a.lock.orig",
+                                           ("a.lock." + nonce).substr(0, 20),
+                                           "a.lock." + nonce + ".bak",
+                                           "a.lock." + nonce + "..gone",
+                                           "a.lock." + nonce + ".x.gone",
+                                           ".lf-",
+                                           ".lf-0123"};
+  for (const std::string& other : others) {
     EXPECT_FALSE(parse_side_name(other)) << other;
   }
 }

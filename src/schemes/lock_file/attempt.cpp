@@ -101,27 +101,36 @@ Step LockFileAttempt::try_step() {
 
 // The directory, a claim in it, and this attempt's number in its record.
 std::optional<Failed> LockFileAttempt::prepare() {
-  if (claim_ && !claim_->directory().is_at(scheme_.path_.directory)) lose_claim();
-  if (!claim_) {
-    const auto directory = scheme_.resolve();
-    if (!directory.ok()) {
-      return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
+  constexpr int tries = 3;
+  os::Status error = 0;
+  for (int i = 0; i < tries; ++i) {
+    if (claim_ && !claim_->directory().is_at(scheme_.path_.directory)) lose_claim();
+    if (!claim_) {
+      if (auto failed = find_claim()) return failed;
     }
-    auto made = scheme_.take_claim(directory.value);
-    if (!made.claim) {
-      return Failed{os::code_of(made.error), "cannot create a file in '" + scheme_.path_.directory + "'", {}};
-    }
-    claim_ = std::move(made.claim);
-    word_.emplace(directory.value, scheme_.names_);
-    numbered_ = false;
+    if (numbered_) return std::nullopt;
+    error = claim_->begin_hold(request_.mode, request_.thread);
+    numbered_ = error == 0;
+    if (numbered_) return std::nullopt;
+    lose_claim();
+    if (error != EBADF) break;
+    scheme_.abandon();  // somebody closed all our descriptors: what was kept from before is of no use
   }
-  if (!numbered_) {
-    if (const os::Status error = claim_->begin_hold(request_.mode, request_.thread)) {
-      lose_claim();
-      return Failed{os::code_of(error), "cannot write to '" + scheme_.path_.directory + "'", {}};
-    }
-    numbered_ = true;
+  return Failed{os::code_of(error), "cannot write to '" + scheme_.path_.directory + "'", {}};
+}
+
+std::optional<Failed> LockFileAttempt::find_claim() {
+  const auto directory = scheme_.resolve();
+  if (!directory.ok()) {
+    return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
   }
+  auto made = scheme_.take_claim(directory.value);
+  if (!made.claim) {
+    return Failed{os::code_of(made.error), "cannot create a file in '" + scheme_.path_.directory + "'", {}};
+  }
+  claim_ = std::move(made.claim);
+  word_.emplace(directory.value, scheme_.names_);
+  numbered_ = false;
   return std::nullopt;
 }
 

@@ -44,6 +44,7 @@ class LockFileAttempt final : public Attempt {
 
   [[nodiscard]] Step try_step();
   [[nodiscard]] std::optional<Failed> prepare();
+  [[nodiscard]] std::optional<Failed> find_claim();
   [[nodiscard]] Published publish(Failed& failed);
   [[nodiscard]] Published publish_link(Failed& failed);
   [[nodiscard]] Published publish_mkdir(Failed& failed);

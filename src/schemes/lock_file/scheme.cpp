@@ -48,7 +48,10 @@ std::unique_ptr<Attempt> LockFileScheme::attempt(const Request& request) {
 }
 
 os::Result<std::shared_ptr<claim::Directory>> LockFileScheme::resolve() {
-  if (directory_ && directory_->is_at(path_.directory)) return {directory_, 0};
+  // Where a kept claim is, a descriptor that is no longer ours is noticed by the claim.
+  if (directory_ && directory_->is_at(path_.directory) && (!kept_.empty() || directory_->descriptor_is_ours())) {
+    return {directory_, 0};
+  }
   auto opened = claim::Directory::open(os::Process::current(), path_.directory);
   if (opened.ok()) {
     drop_kept();
