@@ -128,7 +128,7 @@ TEST_P(PassThrough, those_above_and_those_beneath_never_hold_at_once) {
     Locker above(GetParam(), mirror.mirrored + "/a");
     Locker beside(GetParam(), mirror.mirrored + "/a");
     Locker beneath(GetParam(), mirror.real + "/a");
-    EXPECT_TRUE(lose_nothing({&above, &beside, &beneath}, 30, ground + "/ledger"));
+    EXPECT_TRUE(lose_nothing({&above, &beside, &beneath}, 60, ground + "/ledger"));
   });
 }
 
