@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <functional>
 #include <string>
 #include <thread>
@@ -38,6 +40,18 @@ class Law : public ::testing::TestWithParam<Variant> {
       in_.enter();
       what();
     });
+  }
+
+  /// fork(2), with what the at-fork handlers do for the real process done for this one.
+  [[nodiscard]] pid_t fork() {
+    in_.process().before_fork();
+    const pid_t child = ::fork();
+    if (child == 0) {
+      in_.process().after_fork_in_child();
+    } else {
+      in_.process().after_fork_in_parent();
+    }
+    return child;
   }
 
   Scratch scratch_;

@@ -322,9 +322,8 @@ int child_holds_nothing(FileLock& lock, const std::string& path, const Options& 
 TEST_P(Laws, a_forked_child_holds_nothing_and_releases_nothing) {
   auto lock = std::make_unique<FileLock>(path(), options());
   lock->acquire();
-  const pid_t child = ::fork();
+  const pid_t child = fork();
   if (child == 0) {
-    in_.process().after_fork_in_child();  // what the at-fork handler does for the real process
     InVariant anew(GetParam());
     const int complaint = child_holds_nothing(*lock, path(), options());
     lock.reset();
@@ -376,9 +375,8 @@ TEST_P(Laws, a_descriptor_that_became_another_files_is_never_written_to_or_close
 
 TEST_P(Laws, a_zombie_holds_nothing) {
   if (GetParam().missing.pidfds) GTEST_SKIP() << "without pidfds (Linux before 5.3) a zombie cannot be told from a process";
-  const pid_t child = ::fork();
+  const pid_t child = fork();
   if (child == 0) {
-    in_.process().after_fork_in_child();
     InVariant anew(GetParam());
     FileLock* const lock = new FileLock(path(), options());
     lock->acquire();
@@ -395,9 +393,8 @@ TEST_P(Laws, a_zombie_holds_nothing) {
 
 TEST_P(Laws, a_hold_that_was_handed_over_lasts_until_the_child_has_ended) {
   Peer child({path(), std::string(GetParam().name)});  // any process will do
-  const pid_t parent = ::fork();
+  const pid_t parent = fork();
   if (parent == 0) {
-    in_.process().after_fork_in_child();
     InVariant anew(GetParam());
     FileLock* const lock = new FileLock(path(), options());
     lock->acquire();
