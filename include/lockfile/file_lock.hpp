@@ -18,8 +18,8 @@ namespace lockfile {
 ///
 /// Guarantees: one holder at a time, on one file system, among all users of either scheme and all programs that
 /// create `path.lock` exclusively; a holder that was killed is replaced without an operator once its death can be
-/// proved; a break never removes a later hold. Not guaranteed: order among waiters of several processes; anything against programs that
-/// write without asking.
+/// proved; a break never removes a later hold. Not guaranteed: order among waiters of several processes; anything
+/// against programs that write without asking.
 ///
 /// docs/on-disk-format.md describes the files.
 class FileLock : public Lock {

@@ -44,8 +44,9 @@ class Engine;
 ///
 /// Threads: every verb may be called from several threads at once. A thread that ends without releasing leaves the
 /// lock held. Signals: waits go on after a handler has run; use a stop request to end one.
-/// Fork: the child holds nothing, whatever the parent holds; the object can be used there to acquire anew. Exec: the hold lasts until the
-/// process ends. A program that closes all its descriptors, or becomes a daemon, acquires afterwards or hands over.
+/// Fork: the child holds nothing, whatever the parent holds; the object can be used there to acquire anew. Exec: the
+/// hold lasts until the process ends. A program that closes all its descriptors, or becomes a daemon, acquires
+/// afterwards or hands over.
 ///
 /// Each verb has a form with `std::error_code&` that does not throw: `ec` is cleared on success, is an `errc` of this
 /// library, or the system's cause of what would be `LockFailed`.
@@ -56,7 +57,8 @@ class Lock {
   Lock(std::string_view path, std::unique_ptr<Scheme> scheme, const Options& options = {});
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
-  /// Releases what is held, in silence, except a hold handed to a child that still runs. In a forked child: only closes.
+  /// Releases what is held, in silence, except a hold handed to a child that still runs. In a forked child: only
+  /// closes.
   ~Lock();
 
   // --- the founding document's verbs ---
@@ -81,8 +83,8 @@ class Lock {
   [[nodiscard]] bool i_am_locking() const noexcept;
 
   /// Breaks, by force, whoever holds now. True when a hold was broken, false when there was none. The one who is broken
-  /// is not stopped: it learns it from `i_am_locking()` or at its release. Throws `LockFailed`, with `errc::foreign` for
-  /// another program's lock (see `BreakWhat`). May wait up to a second for another breaker.
+  /// is not stopped: it learns it from `i_am_locking()` or at its release. Throws `LockFailed`, with `errc::foreign`
+  /// for another program's lock (see `BreakWhat`). May wait up to a second for another breaker.
   bool break_lock(BreakWhat what = BreakWhat::ours);
   bool break_lock(BreakWhat what, std::error_code& ec) noexcept;
   /// Breaks that hold and no other. False when it no longer stands.
@@ -100,8 +102,8 @@ class Lock {
   [[nodiscard]] std::vector<Holder> holders() const;
 
   /// Makes the hold last until the process `child` has ended too, also when this process is killed: the record
-  /// names it. The destructor then leaves the lock held while the child runs; `release()` still ends it. Call it before the child may go on (let
-  /// it wait on a pipe, say). Throws `NotMyLock` when the lock is not ours, or `LockFailed`.
+  /// names it. The destructor then leaves the lock held while the child runs; `release()` still ends it. Call it before
+  /// the child may go on (let it wait on a pipe, say). Throws `NotMyLock` when the lock is not ours, or `LockFailed`.
   void hand_over(std::int64_t child);
   void hand_over(std::int64_t child, std::error_code& ec) noexcept;
   /// A new descriptor of the hold's guard, closed on exec, for a child to keep open: then the hold is seen alive from
@@ -124,7 +126,8 @@ class Lock {
   template <class Clock, class Duration>
   [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> deadline, std::stop_token stop = {}) {
     if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>) {
-      return try_acquire({std::chrono::time_point_cast<std::chrono::steady_clock::duration>(deadline), std::move(stop)});
+      return try_acquire(
+          {std::chrono::time_point_cast<std::chrono::steady_clock::duration>(deadline), std::move(stop)});
     } else {
       return try_acquire({deadline - Clock::now(), std::move(stop)});
     }

@@ -58,8 +58,8 @@ class Claim {
   /// Closes and leaves every name: somebody else's hold, or one that goes on without us.
   void abandon() noexcept;
 
-  /// Is our descriptor still the claim's? A program that closes all descriptors (to become a daemon) closes ours too, and
-  /// the number is soon another file's: never write to it, and never close it.
+  /// Is our descriptor still the claim's? A program that closes all descriptors (to become a daemon) closes ours too,
+  /// and the number is soon another file's: never write to it, and never close it.
   [[nodiscard]] bool descriptor_is_ours() const noexcept;
   /// Was the claim cleared by somebody (its inode has no name any more)?
   [[nodiscard]] bool cleared() const noexcept;

@@ -36,8 +36,8 @@ class Directory {
   [[nodiscard]] Trials& trials() const noexcept { return trials_; }
 
   /// Does `name` in this directory, or in the one that is open as `at`, refer to that inode now? The caller has a
-  /// descriptor of the inode open. On a network file system a client's memory of names may be old, but not of what it opens:
-  /// there the name is opened.
+  /// descriptor of the inode open. On a network file system a client's memory of names may be old, but not of what it
+  /// opens: there the name is opened.
   [[nodiscard]] os::Result<bool> refers_to(int at, const char* name, const os::FileInfo& inode) const noexcept;
   [[nodiscard]] os::Result<bool> refers_to(const char* name, const os::FileInfo& inode) const noexcept {
     return refers_to(descriptor(), name, inode);

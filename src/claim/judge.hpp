@@ -27,9 +27,9 @@ struct Evidence {
   bool same_boot = false;
   bool same_host = false;
   bool same_pid_namespace = false;
-  bool local = false;  ///< the file system is local
+  bool local = false;                        ///< the file system is local
   Processes processes = Processes::running;  ///< counts only where its processes can be seen from here
-  bool earlier_boot_by_name = false;  ///< no record, but the claim's own name tells of another boot
+  bool earlier_boot_by_name = false;         ///< no record, but the claim's own name tells of another boot
 
   /// Its pids mean the same to us as to the one who wrote them.
   [[nodiscard]] bool processes_visible() const noexcept {

@@ -27,8 +27,7 @@ std::string hex(std::uint64_t number, int digits) {
 }
 
 bool is_hex(std::string_view text) noexcept {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 std::string boot_part(std::string_view boot) { return hex(hash_of(boot) >> 32U, 8); }
@@ -55,7 +54,7 @@ std::string Names::side(std::string_view nonce, std::string_view suffix) const {
   return name;
 }
 
-std::string suffix::taken_away(std::uint64_t number) { 
+std::string suffix::taken_away(std::uint64_t number) {
   std::string text = ".";
   text.append(std::to_string(number)).append(gone);
   return text;

@@ -26,10 +26,10 @@ class Names {
 
 /// The suffixes of side names. A name with a hold's number in it is never used twice.
 namespace suffix {
-inline constexpr std::string_view trial = ".trial";      ///< a second link, while a file system is tried out
-inline constexpr std::string_view directory = ".dir";    ///< mkdir scheme: the directory kept between holds
-inline constexpr std::string_view entry = ".in";         ///< mkdir scheme: a small directory on its way into W
-inline constexpr std::string_view gone = ".gone";        ///< the end of the next
+inline constexpr std::string_view trial = ".trial";          ///< a second link, while a file system is tried out
+inline constexpr std::string_view directory = ".dir";        ///< mkdir scheme: the directory kept between holds
+inline constexpr std::string_view entry = ".in";             ///< mkdir scheme: a small directory on its way into W
+inline constexpr std::string_view gone = ".gone";            ///< the end of the next
 [[nodiscard]] std::string taken_away(std::uint64_t number);  ///< `.<number>.gone`: a directory on its way out of W
 }  // namespace suffix
 

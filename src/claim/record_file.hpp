@@ -12,8 +12,8 @@ namespace lockfile::claim {
 /// The whole file, up to one byte more than a record may have.
 [[nodiscard]] os::Result<std::string> read_record_bytes(os::System& system, int descriptor);
 
-/// What is seen of the holder that `record` names. Takes nothing, so a live holder never notices. `processes` tells what became
-/// of its processes, where they can be seen from here.
+/// What is seen of the holder that `record` names. Takes nothing, so a live holder never notices. `processes` tells
+/// what became of its processes, where they can be seen from here.
 [[nodiscard]] Evidence gather_evidence(const Directory& directory, int descriptor, Reading reading,
                                        const Record& record, ProcessesSeen& processes);
 

@@ -13,11 +13,11 @@
 namespace lockfile::claim {
 
 struct Trial {
-  bool hard_links = false;      ///< a file can be given a second name
-  bool one_inode = false;       ///< and both names show the same inode
-  bool guard_works = false;     ///< LIVE is seen through the other name and survives the closing of another descriptor
-  int link_error = 0;           ///< why there are no hard links
-  std::string guard_note;       ///< why the guard is not used
+  bool hard_links = false;   ///< a file can be given a second name
+  bool one_inode = false;    ///< and both names show the same inode
+  bool guard_works = false;  ///< LIVE is seen through the other name and survives the closing of another descriptor
+  int link_error = 0;        ///< why there are no hard links
+  std::string guard_note;    ///< why the guard is not used
 
   [[nodiscard]] bool link_scheme_works() const noexcept { return hard_links && one_inode; }
 };

@@ -314,8 +314,7 @@ Removal Word::refused(os::Status error, const Look& look, std::string what) cons
 // Without: the answer is in `removal`.
 os::File Word::open_for_removal(const Look& look, Removal& removal) const {
   if (!guard_usable(*directory_)) {
-    removal = {Removal::Result::refused, make_error_code(errc::cannot_break),
-               "cannot remove '" + names_->word() + "'"};
+    removal = {Removal::Result::refused, make_error_code(errc::cannot_break), "cannot remove '" + names_->word() + "'"};
     return {};
   }
   const int at = look.word.is_open() ? look.word.get() : directory_->descriptor();
@@ -430,8 +429,8 @@ Removal Word::remove_foreign(const Look& look) const {
     if (error != 0) return refused(error, look, "cannot remove '" + names_->word() + "'");
     return {Removal::Result::removed, {}, {}};
   }
-  const std::string away = names_->side(make_nonce(directory_->process().identity().boot, system().random()),
-                                       suffix::taken_away(0));
+  const std::string away =
+      names_->side(make_nonce(directory_->process().identity().boot, system().random()), suffix::taken_away(0));
   if (const os::Status error = system().rename(at, name(), at, away.c_str())) {
     return is_gone(error) ? Removal{} : refused(error, look, "cannot remove '" + names_->word() + "'");
   }

@@ -37,7 +37,8 @@ enum class Form : std::uint8_t {
   nested,  ///< W/holder/holder: where there are no hard links, a claim comes in inside a small directory
 };
 
-/// What stood at W, with descriptors of it: a verdict belongs to a descriptor, for numbers of inodes are given out again.
+/// What stood at W, with descriptors of it: a verdict belongs to a descriptor, for numbers of inodes are given out
+/// again.
 struct Look {
   enum class State : std::uint8_t {
     free,
@@ -84,8 +85,7 @@ struct Removal {
 class Word {
  public:
   /// `names` must outlive it.
-  Word(std::shared_ptr<Directory> directory, const Names& names)
-      : directory_(std::move(directory)), names_(&names) {}
+  Word(std::shared_ptr<Directory> directory, const Names& names) : directory_(std::move(directory)), names_(&names) {}
 
   /// A fresh look. Reads only. `own`: the caller's claim, if it has one.
   [[nodiscard]] Look look(const Claim* own) const;
@@ -107,7 +107,7 @@ class Word {
   [[nodiscard]] bool still_held(const Held& held) const noexcept;
 
   struct Ending {
-    bool lost = false;       ///< it had been broken: nothing was touched
+    bool lost = false;        ///< it had been broken: nothing was touched
     bool claim_gone = false;  ///< the claim is of no more use
     os::Status error = 0;
   };
@@ -134,8 +134,8 @@ class Word {
   const Names* names_;
 };
 
-/// Takes a directory apart that has been renamed away from W, or never was W. In a loop, since somebody who opened it while it was
-/// W may still come in.
+/// Takes a directory apart that has been renamed away from W, or never was W. In a loop, since somebody who opened it
+/// while it was W may still come in.
 os::Status take_apart(const Directory& directory, const char* name) noexcept;
 
 }  // namespace lockfile::claim

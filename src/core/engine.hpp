@@ -21,9 +21,9 @@ namespace lockfile::core {
 
 /// What came of a verb.
 struct Outcome {
-  std::error_code code;       ///< none: done
-  std::string what;           ///< the step that failed, where one did
-  std::optional<Holder> by;   ///< who holds, where somebody does
+  std::error_code code;      ///< none: done
+  std::string what;          ///< the step that failed, where one did
+  std::optional<Holder> by;  ///< who holds, where somebody does
 
   [[nodiscard]] bool ok() const noexcept { return !code; }
 };

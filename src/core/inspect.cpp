@@ -41,7 +41,7 @@ class Examiner {
     claim_ = std::move(made.claim);
     const claim::Trial& trial = claim_->trial();
     find("hard links", trial.hard_links && trial.one_inode,
-         !trial.hard_links  ? os::code_of(trial.link_error).message()
+         !trial.hard_links ? os::code_of(trial.link_error).message()
          : trial.one_inode ? "two names show one inode"
                            : "two names of a file show two inodes");
     find("byte-range locks", trial.guard_works,
@@ -69,7 +69,8 @@ class Examiner {
   void note_place() {
     into_.file_system = directory_->file_system().name;
     into_.local = directory_->local();
-    note("file system", into_.file_system + (into_.local ? ", local" : ", counts as network: only this host can prove a holder dead"));
+    note("file system",
+         into_.file_system + (into_.local ? ", local" : ", counts as network: only this host can prove a holder dead"));
   }
 
   void try_unnamed() {
@@ -118,7 +119,8 @@ class Examiner {
       const auto events = system_.notify_read(instance.get());
       const bool seen = events.ok() && !events.value.empty();
       find("inotify", seen,
-           seen ? "the removal of a name is noticed on the file" : "not noticed on the file: waiters look again now and then");
+           seen ? "the removal of a name is noticed on the file"
+                : "not noticed on the file: waiters look again now and then");
     } else {
       (void)claim_->begin_hold(Mode::exclusive, 0);
       const auto events = system_.notify_read(instance.get());
@@ -128,7 +130,8 @@ class Examiner {
 
   void note_host() {
     const os::Identity& self = directory_->process().identity();
-    find("boot id", !self.boot.empty(), self.boot.empty() ? "cannot be read: stale locks are not recognised" : self.boot);
+    find("boot id", !self.boot.empty(),
+         self.boot.empty() ? "cannot be read: stale locks are not recognised" : self.boot);
     find("pid namespace", self.pid_namespace != 0,
          self.pid_namespace == 0 ? "cannot be told" : "pid:[" + std::to_string(self.pid_namespace) + "]");
     const auto own = system_.open_process(self.pid);
@@ -217,7 +220,8 @@ void wait_until_free(std::string_view path, const Wait& wait, std::error_code& e
       ec = failed != nullptr ? failed->why : make_error_code(errc::already_locked);
       return;
     }
-    waited = core::wait_until_granted(process, {}, limit, wait.stop(), [&] { return attempt->step(); }, instance);
+    waited = core::wait_until_granted(
+        process, {}, limit, wait.stop(), [&] { return attempt->step(); }, instance);
     switch (waited.how) {
       case core::Waited::How::granted:
         break;

@@ -10,8 +10,7 @@ bool Lines::anyone_waits(const std::string& key) {
   return lines_.contains(key);
 }
 
-Place::Place(Lines& lines, const std::string& key, os::Sleeper& sleeper)
-    : lines_(lines), key_(key), sleeper_(sleeper) {
+Place::Place(Lines& lines, const std::string& key, os::Sleeper& sleeper) : lines_(lines), key_(key), sleeper_(sleeper) {
   const os::MutexGuard guard(lines_.system_, lines_.mutex_);
   lines_.lines_[key_].push_back(&sleeper_);
 }

@@ -100,10 +100,9 @@ bool Lock::acquire(const Wait& wait, std::error_code& ec) noexcept {
 bool Lock::try_acquire(const Wait& wait) {
   Outcome outcome = engine_->acquire(wait);
   if (outcome.ok()) return true;
-  const bool refused = outcome.code == errc::already_locked || outcome.code == errc::timed_out ||
-                       outcome.code == errc::stopped ||
-                       (wait.limit() == std::chrono::nanoseconds::zero() &&
-                        outcome.code == std::errc::resource_deadlock_would_occur);
+  const bool refused =
+      outcome.code == errc::already_locked || outcome.code == errc::timed_out || outcome.code == errc::stopped ||
+      (wait.limit() == std::chrono::nanoseconds::zero() && outcome.code == std::errc::resource_deadlock_would_occur);
   if (!refused) core::raise(Verb::lock, engine_->display(), engine_->path(), std::move(outcome));
   return false;
 }
@@ -172,9 +171,7 @@ bool break_quietly(Engine& engine, const Holder& hold, Proof proof, std::error_c
   return broken;
 }
 
-Proof proof_for(BreakWhat what) noexcept {
-  return what == BreakWhat::foreign ? Proof::foreign : Proof::forced_anyone;
-}
+Proof proof_for(BreakWhat what) noexcept { return what == BreakWhat::foreign ? Proof::foreign : Proof::forced_anyone; }
 
 }  // namespace
 

@@ -20,9 +20,7 @@ Result<std::uint64_t> namespace_of(const char* path) noexcept {
   return {got.st_ino, 0};
 }
 
-std::string without_newline(std::string_view text) {
-  return std::string(text.substr(0, text.find('\n')));
-}
+std::string without_newline(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
 
 }  // namespace
 

@@ -99,8 +99,7 @@ void Unshared::forget() noexcept {
   descriptor_ = -1;
 }
 
-std::shared_ptr<void>& Process::part_slot(std::type_index type,
-                                          const std::function<std::shared_ptr<void>()>& make) {
+std::shared_ptr<void>& Process::part_slot(std::type_index type, const std::function<std::shared_ptr<void>()>& make) {
   const MutexGuard guard(system_, mutex_);
   std::shared_ptr<void>& slot = parts_[type];
   if (!slot) slot = make();

@@ -53,8 +53,7 @@ class RealSystem final : public System {
   Result<int> event_open() noexcept override;
   void event_set(int event) noexcept override;
   void event_clear(int event) noexcept override;
-  Status wait(std::span<Waitable> on,
-              std::optional<std::chrono::steady_clock::time_point> deadline) noexcept override;
+  Status wait(std::span<Waitable> on, std::optional<std::chrono::steady_clock::time_point> deadline) noexcept override;
 
   std::chrono::steady_clock::time_point now() noexcept override;
   std::string local_time(std::chrono::system_clock::time_point when) override;

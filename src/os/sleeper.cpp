@@ -101,9 +101,8 @@ Sleeper::Armed Sleeper::arm(std::span<const Watch> on) {
   bool all = event_.is_open();
   bool anew = false;
   for (const Watch& watch : on) {
-    const bool armed = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
-      return watch.source().same_as(entry.watch.source());
-    });
+    const bool armed = std::any_of(entries_.begin(), entries_.end(),
+                                   [&](const Entry& entry) { return watch.source().same_as(entry.watch.source()); });
     if (armed) {
       if (watch.source().kind() == WatchSource::Kind::inode) watch.source().close();
     } else if (arm_one(watch)) {
@@ -118,7 +117,8 @@ Sleeper::Armed Sleeper::arm(std::span<const Watch> on) {
 Status Sleeper::sleep(std::optional<std::chrono::steady_clock::time_point> deadline) {
   std::vector<System::Waitable> on;
   on.reserve(entries_.size() + 2);
-  const bool inodes = std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.number >= 0; });
+  const bool inodes =
+      std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.number >= 0; });
   if (event_.is_open()) on.push_back({event_.get()});
   if (inodes) on.push_back({instance_->descriptor.get()});
   const std::size_t fixed = on.size();

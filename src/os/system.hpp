@@ -31,12 +31,54 @@ using Status = int;
 
 /// The calls by name, for tests that fail or stop one of them.
 enum class Call : std::uint8_t {
-  open, close, read, write, sync, stat, stat_at, link, link_temporary, unlink, make_directory, remove_directory,
-  rename, rename_new, make_symlink, set_mode, list, file_system, try_lock, unlock, lock_seen, duplicate,
-  process_id, thread_id, user_id, open_process, readable, process_exists, process_start,
-  boot_id, host_name, pid_namespace, time_namespace, program_name, current_directory, random,
-  notify_open, notify_add, notify_remove, notify_read, event_open, event_set, event_clear, wait,
-  now, local_time, mutex_lock, mutex_unlock,
+  open,
+  close,
+  read,
+  write,
+  sync,
+  stat,
+  stat_at,
+  link,
+  link_temporary,
+  unlink,
+  make_directory,
+  remove_directory,
+  rename,
+  rename_new,
+  make_symlink,
+  set_mode,
+  list,
+  file_system,
+  try_lock,
+  unlock,
+  lock_seen,
+  duplicate,
+  process_id,
+  thread_id,
+  user_id,
+  open_process,
+  readable,
+  process_exists,
+  process_start,
+  boot_id,
+  host_name,
+  pid_namespace,
+  time_namespace,
+  program_name,
+  current_directory,
+  random,
+  notify_open,
+  notify_add,
+  notify_remove,
+  notify_read,
+  event_open,
+  event_set,
+  event_clear,
+  wait,
+  now,
+  local_time,
+  mutex_lock,
+  mutex_unlock,
 };
 [[nodiscard]] std::string_view to_string(Call call) noexcept;
 
@@ -192,7 +234,8 @@ class System {
     int descriptor = -1;
     bool fired = false;
   };
-  virtual Status wait(std::span<Waitable> on, std::optional<std::chrono::steady_clock::time_point> deadline) noexcept = 0;
+  virtual Status wait(std::span<Waitable> on,
+                      std::optional<std::chrono::steady_clock::time_point> deadline) noexcept = 0;
 
   // Clocks. `now` is CLOCK_MONOTONIC; the wall clock is for people only.
   virtual std::chrono::steady_clock::time_point now() noexcept = 0;

@@ -16,8 +16,7 @@ Watch Watch::readable(int descriptor) {
 namespace os {
 
 Watch WatchSource::inode(File judged, const FileInfo& info, Notice notice) {
-  return Watch(
-      std::make_shared<WatchSource>(Kind::inode, std::move(judged), -1, notice, info.device, info.inode));
+  return Watch(std::make_shared<WatchSource>(Kind::inode, std::move(judged), -1, notice, info.device, info.inode));
 }
 
 Watch WatchSource::process(File process, std::int64_t pid, std::uint64_t start) {

@@ -79,7 +79,8 @@ void RealSystem::event_clear(int event) noexcept {
   [[maybe_unused]] const ssize_t got = ::read(event, &count, sizeof count);
 }
 
-Status RealSystem::wait(std::span<Waitable> on, std::optional<std::chrono::steady_clock::time_point> deadline) noexcept {
+Status RealSystem::wait(std::span<Waitable> on,
+                        std::optional<std::chrono::steady_clock::time_point> deadline) noexcept {
   constexpr std::size_t most = 64;
   std::array<pollfd, most> polled{};
   if (on.size() > most) return EINVAL;

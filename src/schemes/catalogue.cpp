@@ -17,7 +17,8 @@ std::span<const CatalogueEntry> catalogue() noexcept {
 
 const CatalogueEntry* find_scheme(std::string_view name) noexcept {
   const auto all = catalogue();
-  const auto found = std::find_if(all.begin(), all.end(), [&](const CatalogueEntry& each) { return each.name == name; });
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const CatalogueEntry& each) { return each.name == name; });
   return found == all.end() ? nullptr : &*found;
 }
 

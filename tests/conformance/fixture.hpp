@@ -69,8 +69,8 @@ std::error_code code_of(Call call) {
   }
 }
 
-#define LOCKFILE_FOR_ALL_VARIANTS(Suite)                                                                  \
-  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(variants().begin(), variants().end()),       \
+#define LOCKFILE_FOR_ALL_VARIANTS(Suite)                                                            \
+  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(variants().begin(), variants().end()), \
                            [](const auto& each) { return std::string(each.param.name); })
 
 }  // namespace lockfile::testing

@@ -155,8 +155,7 @@ TEST_P(Verbs, a_path_that_names_no_file_is_refused) {
   for (const std::string_view bad : {"", "/", "//", ".", "..", "x/.", "x/..", "x/../"}) {
     EXPECT_EQ(code_of([&] { const FileLock lock(bad, options()); }), std::errc::invalid_argument) << bad;
   }
-  EXPECT_EQ(code_of([&] { const FileLock lock(std::string_view("a\0b", 3), options()); }),
-            std::errc::invalid_argument);
+  EXPECT_EQ(code_of([&] { const FileLock lock(std::string_view("a\0b", 3), options()); }), std::errc::invalid_argument);
 }
 
 TEST_P(Verbs, a_relative_path_is_made_absolute_when_the_object_is_made) {

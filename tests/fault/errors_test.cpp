@@ -18,14 +18,14 @@ namespace {
 using namespace std::chrono_literals;
 
 // What any call on a file may give; which number belongs to which call is more than a caller may rely on.
-constexpr std::array errors = {EACCES, EPERM,  ENOENT, EEXIST, EINTR,  EIO,    ENOMEM, ENOSPC,     EDQUOT,
-                               EROFS,  EMFILE, ENFILE, ELOOP,  EINVAL, ENOSYS, ESTALE, EOPNOTSUPP, ENOLCK,
+constexpr std::array errors = {EACCES, EPERM,  ENOENT, EEXIST, EINTR,   EIO,    ENOMEM,    ENOSPC,      EDQUOT,
+                               EROFS,  EMFILE, ENFILE, ELOOP,  EINVAL,  ENOSYS, ESTALE,    EOPNOTSUPP,  ENOLCK,
                                EAGAIN, EBUSY,  EMLINK, EXDEV,  ENOTDIR, EISDIR, ENOTEMPTY, ENAMETOOLONG};
 
 struct Fault {
-  long at = 0;         // the call that is refused
+  long at = 0;  // the call that is refused
   int error = 0;
-  bool once = true;    // or every call of that kind from there on
+  bool once = true;  // or every call of that kind from there on
 };
 
 class Faults : public ::testing::TestWithParam<Variant> {

@@ -14,8 +14,8 @@ namespace lockfile::testing {
 struct Missing {
   bool unnamed_files = false;  ///< O_TMPFILE
   bool hard_links = false;
-  bool rename_new = false;     ///< RENAME_NOREPLACE
-  bool marks = false;          ///< the sticky bit of mkdir
+  bool rename_new = false;  ///< RENAME_NOREPLACE
+  bool marks = false;       ///< the sticky bit of mkdir
   bool inotify = false;
   bool pidfds = false;
 };

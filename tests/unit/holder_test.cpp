@@ -20,8 +20,9 @@ TEST(Holder, describes_itself_in_one_line) {
   holder.reason = "a\nb";
   holder.verdict = Verdict::unknown;
   holder.note = "its host cannot be asked";
-  EXPECT_EQ(holder.describe(),
-            "held by pid 4711 and its child 4712 on build-7 (rsync) (unknown: its host cannot be asked), reason: a\\x0ab");
+  EXPECT_EQ(
+      holder.describe(),
+      "held by pid 4711 and its child 4712 on build-7 (rsync) (unknown: its host cannot be asked), reason: a\\x0ab");
 }
 
 TEST(Holder, nothing_that_a_stranger_wrote_reaches_a_terminal_raw) {

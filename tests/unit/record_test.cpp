@@ -112,7 +112,8 @@ TEST(Record, tells_newer_from_foreign) {
 }
 
 TEST(Record, names_are_never_made_of_a_nonce_that_is_none) {
-  for (const std::string_view bad : {"../../../../etc/passwd..", "F8AAB9DD3EAD276711FD6896", "f8aab9dd3ead276711fd689", ""}) {
+  for (const std::string_view bad :
+       {"../../../../etc/passwd..", "F8AAB9DD3EAD276711FD6896", "f8aab9dd3ead276711fd689", ""}) {
     Record forged = sample();
     forged.nonce = bad;
     Record read;
@@ -133,10 +134,10 @@ TEST(Record, bad_escapes_are_refused) {
 TEST(Printable, shows_utf8_and_escapes_the_rest) {
   EXPECT_EQ(printable("caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x94\x92"), "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x94\x92");
   EXPECT_EQ(printable("a\x1b[31m\n\x7f\\"), "a\\x1b[31m\\x0a\\x7f\\x5c");
-  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");          // a control character of C1
-  EXPECT_EQ(printable("\xc0\xaf"), "\\xc0\\xaf");          // overlong
+  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");           // a control character of C1
+  EXPECT_EQ(printable("\xc0\xaf"), "\\xc0\\xaf");           // overlong
   EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // a surrogate
-  EXPECT_EQ(printable("\xe2\x82"), "\\xe2\\x82");          // cut short
+  EXPECT_EQ(printable("\xe2\x82"), "\\xe2\\x82");           // cut short
   EXPECT_EQ(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
 }
 

@@ -32,8 +32,8 @@ Blocked Waits::blocked_by(const claim::Word& word, Look& look) {
 }
 
 void Waits::settle(os::System& system, const Holder& by, Blocked& blocked) {
-  constexpr std::array<std::chrono::milliseconds, 3> after = {std::chrono::milliseconds(1), std::chrono::milliseconds(4),
-                                                              std::chrono::milliseconds(16)};
+  constexpr std::array<std::chrono::milliseconds, 3> after = {
+      std::chrono::milliseconds(1), std::chrono::milliseconds(4), std::chrono::milliseconds(16)};
   const std::string hold = by.nonce + "." + std::to_string(by.number);
   const auto now = system.now();
   if (hold != settling_) {
@@ -170,11 +170,11 @@ LockFileAttempt::Published LockFileAttempt::own_name_refused(os::Status error, F
 LockFileAttempt::Published LockFileAttempt::publish_link(Failed& failed) {
   const claim::Trial& trial = claim_->trial();
   if (!trial.link_scheme_works()) {
-    failed = Failed{trial.hard_links ? std::make_error_code(std::errc::operation_not_supported)
-                                     : os::code_of(trial.link_error),
-                    trial.hard_links ? "cannot use hard links: two names of a file show two inodes"
-                                     : "cannot use hard links in '" + scheme_.path_.directory + "'",
-                    {}};
+    failed = Failed{
+        trial.hard_links ? std::make_error_code(std::errc::operation_not_supported) : os::code_of(trial.link_error),
+        trial.hard_links ? "cannot use hard links: two names of a file show two inodes"
+                         : "cannot use hard links in '" + scheme_.path_.directory + "'",
+        {}};
     return Published::failed;
   }
   const int at = claim_->directory().descriptor();
@@ -210,7 +210,8 @@ LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
 }
 
 // Where nothing can be renamed without replacing: mkdir with a mark, then the claim moves in. After our own mkdir and
-// after EEXIST alike the directory is judged by a descriptor of it, never by its name and never by "my mkdir succeeded":
+// after EEXIST alike the directory is judged by a descriptor of it, never by its name and never by "my mkdir
+// succeeded":
 //   A: mkdir W                                                             open W: B's directory, not ours
 //   B:          takes the empty marked W over, releases it;  plain mkdir W
 LockFileAttempt::Published LockFileAttempt::publish_marked(Failed& failed) {
@@ -366,7 +367,6 @@ bool LockFileAttempt::outlives_us() noexcept {
   const claim::Record& record = claim_->record();
   return record.child != 0 && !claim::has_ended(system(), record.child, record.child_start);
 }
-
 
 // Waiting for a lock to be free, without wanting it: the same looks and the same events, and no claim.
 class FreeWait final : public Attempt {

@@ -6,14 +6,16 @@
 //   3. A: link(claim, W): done, A holds
 //   4.                                                              B: link(claim, W): EEXIST
 //   5.                                                              B: look at W: A's record; LIVE is locked: alive
-//   6.                                                              B: watch the inode and A's process, step again: 4, 5
+//   6.                                                              B: watch the inode and A's process, step again: 4,
+//   5
 //   7. A: lock REMOVE of its inode, see that W is it, unlink W      B: sleeps
 //   8. A: unlock REMOVE                                             B: IN_ATTRIB; link(claim, W): done, B holds
 //
 // If A is killed after 3, B learns it from A's pidfd, judges A dead, and removes W under REMOVE of A's inode.
 //
 // mkdir scheme: the claim sits in a kept directory `W.<nonce>.dir`; 3 is a rename of it to W that replaces nothing, 7 a
-// rename back. Where the file system cannot rename without replacing, 3 is a mkdir of W with a mark, and the claim moves in.
+// rename back. Where the file system cannot rename without replacing, 3 is a mkdir of W with a mark, and the claim
+// moves in.
 //
 // What it costs: whoever wants the lock writes a file of some 400 bytes beside it; across hosts the death of a holder
 // cannot be proved; the order of waiters of several processes is nobody's promise.

@@ -14,7 +14,8 @@ class SimpleAttempt final : public Attempt {
 
   Step step() noexcept override {
     Step step = scheme_.try_once();
-    if (auto* blocked = std::get_if<Blocked>(&step); blocked != nullptr && !blocked->look_again && blocked->on.empty()) {
+    if (auto* blocked = std::get_if<Blocked>(&step);
+        blocked != nullptr && !blocked->look_again && blocked->on.empty()) {
       blocked->look_again = backoff_.next(os::Process::current().system());
     }
     return step;
