@@ -34,7 +34,7 @@ inline constexpr std::string_view exit_status_table =
   70       an error inside lockctl
   71       the system refused a process, a pipe or the like
   73       the lock cannot be created: missing directory, no permission, no space
-  74       the lock or the directory cannot be looked at or changed
+  74       the lock or the directory cannot be looked at or changed, or the output cannot be written
   75       conflict: somebody else holds it (run --try, a nested run, status, break)
   124      timed out: somebody else still holds it (run, wait)
   126      the command cannot be executed

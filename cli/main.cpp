@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <exception>
 #include <memory>
 #include <string_view>
@@ -128,7 +129,12 @@ int main_of(std::vector<std::string> arguments) {
     }
     return wrong_usage(app, message_of(error));
   }
-  return chosen();
+  const int result = chosen();
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    say("cannot write to standard output");
+    return result == status(Exit::ok) ? status(Exit::cannot_look) : result;
+  }
+  return result;
 }
 
 }  // namespace

@@ -184,12 +184,10 @@ int run_command(lockfile::Lock& lock, const RunOptions& options, const BlockedSi
   const int wait_status = supervisor.wait_for_end();
   release(lock, options);
   const int result = status_of_command(options, child, wait_status);
-  const bool interrupted =
-      WIFSIGNALED(wait_status) && (WTERMSIG(wait_status) == SIGINT || WTERMSIG(wait_status) == SIGQUIT);
-  if (interrupted && supervisor.ended_in_foreground() && ::getpgrp() != ::getpid()) {
+  if (const int key = supervisor.ended_by_key(); key != 0 && ::getpgrp() != ::getpid()) {
     // Ctrl-C in a script: the terminal sent it to the command's group alone, and the script around us (its group is
     // ours) would go on with its next line. It is passed on; our own copy ends us when the mask is put back.
-    ::kill(0, WTERMSIG(wait_status));
+    ::kill(0, key);
   }
   return result;
 }

@@ -57,6 +57,12 @@ int Supervisor::wait_for_end() {
   return status_;
 }
 
+int Supervisor::ended_by_key() const {
+  const int signal = WIFSIGNALED(status_) ? WTERMSIG(status_) : 0;
+  const bool by_key = (signal == SIGINT || signal == SIGQUIT) && ended_in_foreground_ && signal != passed_on_;
+  return by_key ? signal : 0;
+}
+
 void Supervisor::handle(const Caught& caught) {
   switch (caught.signal) {
     case SIGCHLD:
@@ -78,6 +84,7 @@ void Supervisor::handle(const Caught& caught) {
       break;
   }
   observe();  // signals do not come in the order of their causes: it may have stopped before
+  passed_on_ = caught.signal;
   child_.signal_group(caught.signal);
   if (stopped_ && caught.signal != SIGTSTP) {
     child_.signal_group(SIGCONT);  // a stopped process acts on no signal

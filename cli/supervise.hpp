@@ -20,8 +20,8 @@ class Supervisor {
   /// Passes signals on, stops and continues together with the command; returns how it ended, as wait(2) gives it. The
   /// terminal is ours again then.
   int wait_for_end();
-  /// Was the command in the terminal's foreground, by our hand, when it ended?
-  [[nodiscard]] bool ended_in_foreground() const { return ended_in_foreground_; }
+  /// Was it ended by a key of its terminal, as far as can be told? Then by this signal; else 0.
+  [[nodiscard]] int ended_by_key() const;
 
  private:
   void handle(const Caught& caught);
@@ -37,6 +37,7 @@ class Supervisor {
   bool stopped_ = false;
   bool ended_ = false;
   bool ended_in_foreground_ = false;
+  int passed_on_ = 0;  // the last signal that was
   int status_ = 0;
 };
 

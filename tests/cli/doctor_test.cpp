@@ -33,7 +33,7 @@ TEST(doctor, prints_json) {
   EXPECT_EQ(report["sound"], true);
   EXPECT_EQ(report["contention"]["processes"], 4);
   EXPECT_EQ(report["contention"]["overlaps"], 0);
-  EXPECT_GT(report["contention"]["acquisitions"], 100);
+  EXPECT_GT(report["contention"]["acquisitions"], 0);
   EXPECT_TRUE(report["contention"]["left_behind"].empty()) << result.out;
   EXPECT_FALSE(report["findings"].empty());
   EXPECT_TRUE(here.names().empty()) << testing::PrintToString(here.names());

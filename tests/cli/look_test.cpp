@@ -134,6 +134,13 @@ TEST(list, shows_each_lock_under_the_path_that_the_verbs_take) {
   EXPECT_EQ(all[1]["holder"]["scheme"], "mkdir");
 }
 
+TEST(list, says_when_its_output_is_lost) {
+  const Directory here;
+  Peer peer({.arguments = {"sh", "-c", string(LOCKCTL) + " status x > /dev/full"}, .directory = here.path()});
+  EXPECT_EQ(peer.wait(), cannot_look);
+  EXPECT_EQ(peer.errors(), "lockctl: cannot write to standard output\n");
+}
+
 TEST(list, cannot_list_a_missing_directory) {
   const Directory here;
   EXPECT_EQ(lockctl(here, {"list", "no"}).status, cannot_look);

@@ -57,6 +57,7 @@ int wait_for(pid_t pid) {
 }
 
 [[noreturn]] void execute(const Start& start) {
+  ::signal(SIGPIPE, SIG_DFL);
   for (const int signal : start.ignored) {
     ::signal(signal, SIG_IGN);
   }
@@ -105,6 +106,7 @@ std::vector<std::string> Directory::names() const {
 }
 
 Peer::Peer(const Start& start) {
+  ::signal(SIGPIPE, SIG_IGN);  // a peer that has gone is a failure of its test, and no more
   std::array<int, 2> in{};
   std::array<int, 2> out{};
   errors_ = ::memfd_create("errors", MFD_CLOEXEC);
