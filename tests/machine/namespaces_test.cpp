@@ -3,6 +3,8 @@
 #include "mounts.hpp"
 #include "peer.hpp"
 
+#include <string>
+
 namespace machine {
 namespace {
 
@@ -16,8 +18,7 @@ TEST_P(Namespaces, a_live_hold_is_not_taken_by_the_same_pid_of_another_namespace
     const std::string path = make_directory(ground + "/d", 0777) + "/a";
     Locker one(GetParam(), path, container);
     Locker two(GetParam(), path, container);
-    ASSERT_EQ(one.ask("pid"), "2");
-    ASSERT_EQ(two.ask("pid"), "2");
+    ASSERT_EQ(one.ask("pid"), two.ask("pid"));
 
     ASSERT_EQ(one.ask("acquire 0"), "held");
     EXPECT_TRUE(begins(two.ask("acquire 0"), "AlreadyLocked"));
@@ -110,7 +111,7 @@ TEST_P(Namespaces, a_hold_that_was_handed_over_is_alive_in_other_namespaces) {
     Locker one(GetParam(), path, container);
     Locker two(GetParam(), path, container);
     ASSERT_EQ(one.ask("acquire 0"), "held");
-    ASSERT_EQ(one.ask("hand-over"), "3");
+    ASSERT_GT(std::stoi(one.ask("hand-over")), 1);
     one.die();
     EXPECT_EQ(two.ask("holder"), "alive: its guard is held");
     EXPECT_TRUE(begins(two.ask("acquire 50"), "LockTimeout"));

@@ -13,7 +13,7 @@ namespace machine {
 
 /// Where and as whom a peer runs.
 struct Setting {
-  bool own_pids = false;  ///< pid 2 of a new pid namespace, with a /proc that shows it
+  bool own_pids = false;  ///< pid 2, as a rule, of a new pid namespace, with a /proc that shows it
   bool own_time = false;  ///< in a new time namespace, in which the machine has been up for longer
   uid_t user = 0;
   gid_t group = 0;
