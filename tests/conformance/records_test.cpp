@@ -1,4 +1,5 @@
 // What stands at the lock's name and is not ours: busy, never broken on a guess, never followed, never harmed.
+#include "claim/names.hpp"
 #include "conformance/fixture.hpp"
 
 #include <sys/stat.h>
@@ -105,6 +106,37 @@ TEST_P(Records, a_symbolic_link_at_the_locks_name_is_somebody_elses_lock_and_not
     EXPECT_FALSE(std::filesystem::exists(scratch_ / "nowhere"));
     std::filesystem::remove(word());
   }
+}
+
+TEST_P(Records, symbolic_links_planted_at_every_side_name_are_not_followed) {
+  // Names that can be foreseen: in life they hold 64 random bits.
+  std::uint64_t next = 0;
+  in_.system().random_source = [&] { return next++; };
+  const std::string target = scratch_ / "target";
+  write_file(target, "data");
+  const claim::Names names("a");
+  for (std::uint64_t number = 0; number < 8; ++number) {
+    const std::string nonce = claim::make_nonce(in_.process().identity().boot, number);
+    for (const std::string_view end : {std::string_view(), claim::suffix::trial, claim::suffix::directory,
+                                       claim::suffix::entry, std::string_view(".1.gone")}) {
+      // Every other nonce is planted at only some of its names, so that each name is come to.
+      if (number % 2 == 1 && end.empty()) continue;
+      std::filesystem::create_symlink(number % 4 < 2 ? target : scratch_ / "nowhere", scratch_ / names.side(nonce, end));
+    }
+  }
+  for (int i = 0; i < 8; ++i) {
+    FileLock lock(path(), options());
+    std::error_code ec;
+    if (lock.acquire(0s, ec)) {
+      EXPECT_TRUE(lock.i_am_locking());
+      lock.release(ec);
+    }
+  }
+  EXPECT_EQ(read_file(target), "data");
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / "nowhere"));
+  in_.system().random_source = nullptr;
+  FileLock lock(path(), options());
+  lock.acquire(0s);
 }
 
 TEST_P(Records, a_waiter_sees_a_symbolic_link_go) {

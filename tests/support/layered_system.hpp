@@ -17,6 +17,8 @@ class LayeredSystem : public os::System {
 
   /// Called before each call, with nothing locked. An error number: the call fails with it and does nothing.
   std::function<int(os::Call)> before;
+  /// Instead of the system's random numbers: names that a test can foresee.
+  std::function<std::uint64_t()> random_source;
   /// Added to the times of files: a wall clock that somebody sets.
   std::atomic<std::int64_t> wall_clock_offset_s{0};
 
@@ -55,7 +57,7 @@ class LayeredSystem : public os::System {
   os::Result<std::uint64_t> time_namespace() noexcept override;
   std::string program_name() override { return below_.program_name(); }
   os::Result<std::string> current_directory() override;
-  std::uint64_t random() noexcept override { return below_.random(); }
+  std::uint64_t random() noexcept override { return random_source ? random_source() : below_.random(); }
   os::Result<int> notify_open() noexcept override;
   os::Result<int> notify_add(int notify, int descriptor, os::Notice what) noexcept override;
   void notify_remove(int notify, int watch) noexcept override;
