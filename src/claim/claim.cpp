@@ -31,6 +31,8 @@ Claim::Claim(std::shared_ptr<Directory> directory, const Names& names, const Cla
   record_.pid_namespace = self.pid_namespace;
   record_.time_namespace = self.time_namespace;
   record_.pid = self.pid;
+  Trial known;
+  record_.guarded = directory_->local() && directory_->trials().find(directory_->device(), known) && known.guard_works;
   record_.start = self.start;
   record_.program = self.program;
 }
@@ -56,8 +58,11 @@ Claim::Made Claim::make(std::shared_ptr<Directory> directory, const Names& names
       claim->drop();
       return made;
     }
-    if (terms.scheme.empty() && !claim->trial().link_scheme_works()) {
-      claim->record_.scheme = "mkdir";
+    const bool by_mkdir = terms.scheme.empty() && !claim->trial().link_scheme_works();
+    const bool guarded = claim->live_locked_ && claim->trial().guard_works && claim->directory_->local();
+    if (by_mkdir || guarded != claim->record_.guarded) {
+      if (by_mkdir) claim->record_.scheme = "mkdir";
+      claim->record_.guarded = guarded;
       made.error = claim->write(format(claim->record_));
       if (made.error != 0) {
         made.failed = os::Call::write;
@@ -148,6 +153,7 @@ os::Status Claim::guard_and_write(Access access, os::Call& failed) {
     if (const os::Status set = system().set_mode(file_.get(), mode)) return set;
   }
   failed = os::Call::write;
+  record_.guarded = record_.guarded && live_locked_;
   return write(format(record_));
 }
 
@@ -222,13 +228,21 @@ os::Status Claim::enter_directory(Access access) noexcept {
       info = os.stat(kept.get());
       error = info.error;
     }
-    if (error == 0 && wider != 0) error = os.set_mode(kept.get(), wider | os::sticky);
-    if (error == 0) error = os.rename(at, name_.c_str(), kept.get(), holder_name);
+    // The mark tells whose an *empty* directory is, and this one is never empty at W. Other users who may break need
+    // one that is not sticky, or they cannot take it apart.
+    if (error == 0 && wider != 0) error = os.set_mode(kept.get(), wider);
+    // The own name stays where it can: after a power cut that lost the record it alone tells of which boot the claim
+    // is.
+    if (error == 0 && trial_.hard_links) {
+      error = os.link(at, name_.c_str(), kept.get(), holder_name);
+    } else if (error == 0) {
+      error = os.rename(at, name_.c_str(), kept.get(), holder_name);
+    }
     if (error != 0) {
       os.remove_directory(at, name.c_str());
       return error;
     }
-    name_.clear();
+    if (!trial_.hard_links) name_.clear();
     directory_name_ = std::move(name);
     kept_ = std::move(kept);
     directory_info_ = info.value;
@@ -241,9 +255,14 @@ os::Status Claim::enter_directory(Access access) noexcept {
 os::Status Claim::leave_directory() noexcept {
   try {
     const int at = directory_->descriptor();
-    std::string name = names_.side(record_.nonce);
-    if (const os::Status moved = system().rename(kept_.get(), holder_name, at, name.c_str())) return moved;
-    name_ = std::move(name);
+    if (name_.empty()) {
+      std::string name = names_.side(record_.nonce);
+      if (const os::Status moved = system().rename(kept_.get(), holder_name, at, name.c_str())) return moved;
+      name_ = std::move(name);
+    } else if (const os::Status removed = system().unlink(kept_.get(), holder_name)) {
+      // Not renamed: that does nothing between two names of one inode.
+      return removed;
+    }
     // Fails only if somebody put something in; then doctor finds it.
     (void)system().remove_directory(at, directory_name_.c_str());
     directory_name_.clear();

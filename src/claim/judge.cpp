@@ -37,6 +37,7 @@ Judgement judge(const Evidence& seen) noexcept {
   if (seen.guard == Guard::unusable) return {Verdict::unknown, "its process cannot be seen from here"};
   if (!seen.boots_known) return {Verdict::unknown, "the boot id is not known"};
   if (!seen.local) return {Verdict::unknown, "its host cannot be asked"};
+  if (!seen.guarded) return {Verdict::unknown, "it could not guard its claim"};
   if (!seen.same_boot) return {Verdict::dead, "of an earlier boot"};
   return {Verdict::dead, "its guard is free"};
 }
@@ -70,17 +71,32 @@ ProcessSeen see_process(os::System& system, std::int64_t pid, std::uint64_t star
 
 }  // namespace
 
+const Watch* KnownProcesses::find(std::int64_t pid, std::uint64_t start) const noexcept {
+  for (const Watch& each : known_) {
+    if (each.source().pid() == static_cast<std::uint64_t>(pid) && each.source().start() == start) return &each;
+  }
+  return nullptr;
+}
+
 bool has_ended(os::System& system, std::int64_t pid, std::uint64_t start) {
   return see_process(system, pid, start).ended;
 }
 
-ProcessesSeen see_processes(const os::Process& self, const Record& record) {
+ProcessesSeen see_processes(const os::Process& self, const Record& record, const KnownProcesses* known) {
   // Start times are shifted by the time namespace in which they are read (time_namespaces(7)).
   const bool comparable = record.time_namespace != 0 && record.time_namespace == self.identity().time_namespace;
   ProcessesSeen seen;
   seen.state = Processes::ended;
   const auto look_at = [&](std::int64_t pid, std::uint64_t start) {
-    ProcessSeen one = see_process(self.system(), pid, comparable ? start : 0);
+    start = comparable ? start : 0;
+    ProcessSeen one;
+    if (const Watch* const before = known != nullptr ? known->find(pid, start) : nullptr) {
+      const auto over = self.system().readable(before->source().descriptor());
+      one.ended = over.ok() && over.value;
+      one.watch = *before;
+    } else {
+      one = see_process(self.system(), pid, start);
+    }
     if (one.ended) return;
     seen.state = Processes::running;
     if (one.watch) {

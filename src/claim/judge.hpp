@@ -23,6 +23,7 @@ struct Evidence {
   Guard guard = Guard::unusable;
   Reading reading = Reading::foreign;
   bool released = false;
+  bool guarded = false;      ///< its maker could use the guard, on a local file system
   bool boots_known = false;  ///< both the record's boot and ours
   bool same_boot = false;
   bool same_host = false;
@@ -51,7 +52,16 @@ struct ProcessesSeen {
   std::vector<Watch> watches;  ///< one for each that runs and can be watched
   bool all_watched = true;     ///< no process that runs is without a watch
 };
-[[nodiscard]] ProcessesSeen see_processes(const os::Process& self, const Record& record);
+/// Processes that were seen to run, with their descriptors: to look at one again is one poll.
+class KnownProcesses {
+ public:
+  [[nodiscard]] const Watch* find(std::int64_t pid, std::uint64_t start) const noexcept;
+  void keep(const std::vector<Watch>& seen) { known_ = seen; }
+
+ private:
+  std::vector<Watch> known_;
+};
+[[nodiscard]] ProcessesSeen see_processes(const os::Process& self, const Record& record, const KnownProcesses* known);
 
 /// Has that process ended? `start` 0: not known. A zombie has; a process whose start time cannot be read has not.
 [[nodiscard]] bool has_ended(os::System& system, std::int64_t pid, std::uint64_t start);

@@ -189,6 +189,7 @@ std::string format(const Record& record) {
   line("host", record.host);
   line("pidns", std::to_string(record.pid_namespace));
   line("timens", std::to_string(record.time_namespace));
+  line("guard", record.guarded ? "local" : "none");
   line("pid", std::to_string(record.pid));
   line("start", std::to_string(record.start));
   line("program", record.program);
@@ -224,6 +225,8 @@ Reading parse(std::string_view bytes, Record& record) {
   record.host = in.text("host: ");
   record.pid_namespace = in.number<std::uint64_t>("pidns: ", '\n');
   record.time_namespace = in.number<std::uint64_t>("timens: ", '\n');
+  const std::string guard = in.text("guard: ");
+  record.guarded = guard == "local";
   record.pid = in.number<std::int64_t>("pid: ", '\n');
   record.start = in.number<std::uint64_t>("start: ", '\n');
   record.program = in.text("program: ");
@@ -231,7 +234,8 @@ Reading parse(std::string_view bytes, Record& record) {
   in.expect(last_line);
   // Names are made of the nonce: it must be one.
   const bool nonce_ok = is_nonce(record.nonce);
-  return in.good() && in.left().empty() && nonce_ok ? Reading::record : Reading::foreign;
+  return in.good() && in.left().empty() && nonce_ok && (record.guarded || guard == "none") ? Reading::record
+                                                                                           : Reading::foreign;
 }
 
 }  // namespace lockfile::claim

@@ -28,6 +28,9 @@ struct Record {
   std::string host;
   std::uint64_t pid_namespace = 0;
   std::uint64_t time_namespace = 0;
+  /// Its guard was seen to work by its maker, on a local file system: only then does a guard that looks free say
+  /// anything to those who reach the same file in another way (beneath a FUSE mount, on the host of a virtual machine).
+  bool guarded = false;
   std::int64_t pid = 0;
   std::uint64_t start = 0;
   std::string program;

@@ -36,7 +36,7 @@ bool nonce_of_earlier_boot(const Directory& directory, std::string_view nonce) {
 }
 
 Evidence gather_evidence(const Directory& directory, int descriptor, Reading reading, const Record& record,
-                         ProcessesSeen& processes) {
+                         ProcessesSeen& processes, const KnownProcesses* known) {
   Evidence seen;
   seen.reading = reading;
   seen.local = directory.local();
@@ -47,12 +47,13 @@ Evidence gather_evidence(const Directory& directory, int descriptor, Reading rea
   if (reading != Reading::record) return seen;
   const os::Identity& self = directory.process().identity();
   seen.released = record.released;
+  seen.guarded = record.guarded;
   seen.boots_known = !self.boot.empty() && !record.boot.empty();
   seen.same_boot = self.boot == record.boot;
   seen.same_host = self.host == record.host;
   seen.same_pid_namespace = self.pid_namespace != 0 && self.pid_namespace == record.pid_namespace;
   if (seen.processes_visible()) {
-    processes = see_processes(directory.process(), record);
+    processes = see_processes(directory.process(), record, known);
     seen.processes = processes.state;
   }
   return seen;

@@ -15,7 +15,8 @@ namespace lockfile::claim {
 /// What is seen of the holder that `record` names. Takes nothing, so a live holder never notices. `processes` tells
 /// what became of its processes, where they can be seen from here.
 [[nodiscard]] Evidence gather_evidence(const Directory& directory, int descriptor, Reading reading,
-                                       const Record& record, ProcessesSeen& processes);
+                                       const Record& record, ProcessesSeen& processes,
+                                       const KnownProcesses* known = nullptr);
 
 /// Do guards work in this directory? As the trial said; without one (a reader that has no claim) they do where the
 /// file system is local.

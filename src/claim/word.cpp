@@ -15,6 +15,12 @@ namespace {
 
 bool is_gone(int error) noexcept { return error == ENOENT || error == ENOTDIR; }
 
+// What a refused call on a file that was open already means. Where files are found by path again at each call (FUSE),
+// or a server forgets them (NFS), one whose last name went meanwhile is not there any more: W has changed hands.
+Look::State state_of(int error) noexcept {
+  return is_gone(error) || error == ESTALE ? Look::State::changing : Look::State::failed;
+}
+
 // Somebody's, though it cannot be opened: a symbolic link, a socket or device, a file without the right to read, one
 // with a lease (fcntl(2), F_SETLEASE).
 bool is_not_to_be_opened(int error) noexcept {
@@ -23,7 +29,7 @@ bool is_not_to_be_opened(int error) noexcept {
 
 }  // namespace
 
-Look Word::look(const Claim* own) const {
+Look Word::look(const Claim* own, const KnownProcesses* known) const {
   Look look;
   const auto opened = system().open(directory_->descriptor(), name(), os::Open::look, 0);
   if (!opened.ok()) {
@@ -47,13 +53,13 @@ Look Word::look(const Claim* own) const {
   look.file = os::File(system(), opened.value);
   const auto info = system().stat(look.file.get());
   if (!info.ok()) {
-    look.state = Look::State::failed;
+    look.state = state_of(info.error);
     look.error = info.error;
     return look;
   }
   look.info = info.value;
   if (info.value.type == os::FileType::directory && !enter_word(look)) return look;
-  look_at_file(look, own);
+  look_at_file(look, own, known);
   return look;
 }
 
@@ -70,7 +76,7 @@ bool Word::enter_word(Look& look) const {
       look.file = os::File(system(), opened.value);
       const auto info = system().stat(look.file.get());
       if (!info.ok()) {
-        look.state = Look::State::failed;
+        look.state = state_of(info.error);
         look.error = info.error;
         return false;
       }
@@ -91,7 +97,7 @@ bool Word::enter_word(Look& look) const {
     }
     const auto entries = system().list(look.word.get());
     if (!entries.ok() && entries.error != EACCES) {
-      look.state = Look::State::failed;
+      look.state = state_of(entries.error);
       look.error = entries.error;
       return false;
     }
@@ -105,7 +111,7 @@ bool Word::enter_word(Look& look) const {
   }
 }
 
-void Word::look_at_file(Look& look, const Claim* own) const {
+void Word::look_at_file(Look& look, const Claim* own, const KnownProcesses* known) const {
   if (own != nullptr && own->info().same_inode(look.info)) {
     look.own = true;
     return;
@@ -119,26 +125,26 @@ void Word::look_at_file(Look& look, const Claim* own) const {
   // One read alone may show the number of a hold that is not yet granted, or was over before.
   auto bytes = read_record_bytes(system(), look.file.get());
   if (!bytes.ok()) {
-    look.state = Look::State::failed;
+    look.state = state_of(bytes.error);
     look.error = bytes.error;
     return;
   }
   const Reading reading = parse(bytes.value, look.record);
   look.foreign = reading != Reading::record;
-  look.judgement = judge_record(look, reading);
+  look.judgement = judge_record(look, reading, known);
 
   const auto same = still_is(look);
   const auto again = read_record_bytes(system(), look.file.get());
   if (!same.ok() || !again.ok()) {
-    look.state = Look::State::failed;
+    look.state = state_of(same.ok() ? again.error : same.error);
     look.error = same.ok() ? again.error : same.error;
   } else if (!same.value || again.value != bytes.value) {
     look.state = Look::State::changing;
   }
 }
 
-Judgement Word::judge_record(Look& look, Reading reading) const {
-  Evidence seen = gather_evidence(*directory_, look.file.get(), reading, look.record, look.processes);
+Judgement Word::judge_record(Look& look, Reading reading, const KnownProcesses* known) const {
+  Evidence seen = gather_evidence(*directory_, look.file.get(), reading, look.record, look.processes, known);
   look.processes_visible = seen.processes_visible();
   if (reading == Reading::empty && seen.guard == Guard::free) seen.earlier_boot_by_name = name_of_earlier_boot(look);
   return judge(seen);
@@ -373,7 +379,7 @@ Removal Word::break_stale(Look& look) const {
   // Judged again, through the descriptor of the first look: a verdict belongs to a descriptor.
   const auto bytes = read_record_bytes(system(), look.file.get());
   if (!bytes.ok()) return refused(bytes.error, look, "cannot read '" + names_->word() + "'");
-  look.judgement = judge_record(look, parse(bytes.value, look.record));
+  look.judgement = judge_record(look, parse(bytes.value, look.record), nullptr);
   if (look.judgement.verdict != Verdict::dead) return {};
   removal = remove(look);
   if (removal.result == Removal::Result::removed && !look.foreign) {

@@ -87,8 +87,9 @@ class Word {
   /// `names` must outlive it.
   Word(std::shared_ptr<Directory> directory, const Names& names) : directory_(std::move(directory)), names_(&names) {}
 
-  /// A fresh look. Reads only. `own`: the caller's claim, if it has one.
-  [[nodiscard]] Look look(const Claim* own) const;
+  /// A fresh look. Reads only. `own`: the caller's claim, if it has one; `known`: processes that it has looked at
+  /// before.
+  [[nodiscard]] Look look(const Claim* own, const KnownProcesses* known = nullptr) const;
   /// The holder, for people.
   [[nodiscard]] Holder holder_of(const Look& look) const;
   /// What to sleep on until W changes. Takes the descriptors out of `look`.
@@ -118,9 +119,9 @@ class Word {
   [[nodiscard]] const Names& names() const noexcept { return *names_; }
 
  private:
-  void look_at_file(Look& look, const Claim* own) const;
+  void look_at_file(Look& look, const Claim* own, const KnownProcesses* known) const;
   bool enter_word(Look& look) const;
-  [[nodiscard]] Judgement judge_record(Look& look, Reading reading) const;
+  [[nodiscard]] Judgement judge_record(Look& look, Reading reading, const KnownProcesses* known) const;
   [[nodiscard]] bool name_of_earlier_boot(const Look& look) const;
   [[nodiscard]] os::Result<bool> still_is(const Look& look) const noexcept;
   [[nodiscard]] os::File open_for_removal(const Look& look, Removal& removal) const;

@@ -13,7 +13,7 @@ Evidence here() {
   Evidence seen;
   seen.guard = Guard::held;
   seen.reading = Reading::record;
-  seen.boots_known = seen.same_boot = seen.same_host = seen.same_pid_namespace = seen.local = true;
+  seen.guarded = seen.boots_known = seen.same_boot = seen.same_host = seen.same_pid_namespace = seen.local = true;
   return seen;
 }
 
@@ -58,6 +58,13 @@ TEST(Verdict, guard_free_elsewhere_on_a_local_file_system) {
   seen.same_boot = false;
   EXPECT_EQ(verdict(seen), Verdict::dead);  // a previous boot
   seen.boots_known = false;
+  EXPECT_EQ(verdict(seen), Verdict::unknown);
+  // Its maker came by another way (FUSE, a virtual machine), on which its guard does not reach us.
+  seen = here();
+  seen.guard = Guard::free;
+  seen.guarded = seen.same_pid_namespace = false;
+  EXPECT_EQ(verdict(seen), Verdict::unknown);
+  seen.same_boot = false;
   EXPECT_EQ(verdict(seen), Verdict::unknown);
 }
 

@@ -18,6 +18,7 @@ Record sample() {
   record.host = "build-7";
   record.pid_namespace = 4026531836;
   record.time_namespace = 4026531834;
+  record.guarded = true;
   record.pid = 4711;
   record.start = 282230;
   record.program = "rsync";
@@ -40,6 +41,7 @@ constexpr std::string_view worked_example =
     "host: build-7\n"
     "pidns: 4026531836\n"
     "timens: 4026531834\n"
+    "guard: local\n"
     "pid: 4711\n"
     "start: 282230\n"
     "program: rsync\n"

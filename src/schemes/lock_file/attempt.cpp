@@ -22,6 +22,7 @@ Blocked Waits::blocked_by(const claim::Word& word, Look& look) {
   // A process that runs without a descriptor of ours being there to tell of its end, or on another host.
   const bool must_poll = !word.directory().local() || (look.processes_visible && !watched);
   const bool may_close = look.judgement.verdict == Verdict::alive && !watched;
+  known_.keep(look.processes.watches);
   blocked.on = word.watches(look);
   if (must_poll) {
     blocked.look_again = remote_.next(system);
@@ -91,7 +92,7 @@ Step LockFileAttempt::try_step() {
         break;
     }
     if (!claim_) continue;  // somebody cleared it: another one
-    Look look = word_->look(claim_.get());
+    Look look = word_->look(claim_.get(), &waits_.known());
     if (auto step = react(look)) return *std::move(step);
   }
   // What was refused again and again for another reason than that somebody is there is a failure, not a wait.
@@ -242,7 +243,10 @@ LockFileAttempt::Published LockFileAttempt::publish_marked(Failed& failed) {
     // The umask has narrowed what mkdir was given.
     (void)system().set_mode(word.get(), wider | os::sticky);
   }
-  return move_in(std::move(word), failed);
+  const Published moved = move_in(std::move(word), failed);
+  // The mark tells whose an empty directory is. Other users who may break need one that is not sticky to take it apart.
+  if (moved == Published::yes && wider != 0) (void)system().set_mode(held_.word.get(), wider);
+  return moved;
 }
 
 LockFileAttempt::Published LockFileAttempt::move_in(os::File word, Failed& failed) {
@@ -380,7 +384,7 @@ class FreeWait final : public Attempt {
         return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
       }
       const claim::Word word(directory.value, scheme_.names_);
-      Look look = word.look(nullptr);
+      Look look = word.look(nullptr, &waits_.known());
       switch (look.state) {
         case Look::State::free:
         case Look::State::vacant:

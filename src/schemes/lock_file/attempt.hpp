@@ -15,11 +15,13 @@ class Waits {
   [[nodiscard]] Blocked blocked_by(const claim::Word& word, claim::Look& look);
   /// Somebody else is removing W just now: no event tells when REMOVE is given back.
   [[nodiscard]] Blocked in_turn(os::System& system, std::optional<Holder> by);
+  [[nodiscard]] const claim::KnownProcesses& known() const noexcept { return known_; }
 
  private:
   // After a close event LIVE may still be seen held for a moment: look again soon, three times.
   void settle(os::System& system, const Holder& by, Blocked& blocked);
 
+  claim::KnownProcesses known_;
   os::Backoff remote_{std::chrono::milliseconds(2), std::chrono::milliseconds(250)};
   std::string settling_;  // the hold that is looked at
   int looks_ = 0;
