@@ -183,7 +183,14 @@ os::Status Claim::write_head() noexcept {
 }
 
 os::Status Claim::begin_hold(Mode mode, std::int64_t thread) noexcept {
-  ++record_.number;
+  if (number_used_) {
+    ++record_.number;
+    number_used_ = false;
+    // Once round: W does not refer to us now, so nobody needs any of the bytes.
+    if (record_.number % remove_bytes == 0 && trial_.guard_works) {
+      if (const os::Status unlocked = system().unlock(file_.get(), first_remove_byte, remove_bytes)) return unlocked;
+    }
+  }
   record_.mode = mode;
   record_.thread = thread;
   record_.child = 0;
@@ -200,7 +207,7 @@ os::Status Claim::name_child(std::int64_t pid, std::uint64_t start) noexcept {
 os::Status Claim::give_up() noexcept {
   if (live_locked_) {
     // Refused, the guard goes with the descriptor a little later.
-    (void)system().unlock(file_.get(), live_byte);
+    (void)system().unlock(file_.get(), live_byte, 1);
     live_locked_ = false;
   }
   record_.released = true;

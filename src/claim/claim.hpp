@@ -41,6 +41,9 @@ class Claim {
 
   /// Writes number and mode of a new hold, in one write, while only the claim's own name refers to it.
   [[nodiscard]] os::Status begin_hold(Mode mode, std::int64_t thread) noexcept;
+  /// The number that was begun is a hold now. One that was not granted serves again: then the bytes of REMOVE that have
+  /// been used stay neighbours, which the kernel keeps as one lock.
+  void hold_granted() noexcept { number_used_ = true; }
   /// Names the process that the hold lasts for besides this one.
   [[nodiscard]] os::Status name_child(std::int64_t pid, std::uint64_t start) noexcept;
   /// Gives the hold and the claim up where W may not be removed: the guard first, then the mark, whose write is the
@@ -97,6 +100,7 @@ class Claim {
   os::Unshared file_;
   os::FileInfo info_;
   bool live_locked_ = false;
+  bool number_used_ = true;
   Trial trial_;
   std::string directory_name_;
   os::File kept_;  // open while the directory is kept, so that its inode number stays its own

@@ -273,13 +273,12 @@ Word::Ending Word::release(Claim& claim, Held& held) const {
   os::Status locked = 0;
   if (guarded) {
     do {
-      locked = system().try_lock(claim.descriptor(), remove_byte);
+      locked = system().try_lock(claim.descriptor(), remove_byte(claim.record().number));
     } while (locked == EINTR);
   }
   const auto ours = directory_->refers_to(name(), held.word_info);
   if (ours.ok() && !ours.value) {
     ending.lost = true;
-    if (guarded && locked == 0) (void)system().unlock(claim.descriptor(), remove_byte);
     ending.claim_gone = claim.cleared() || held.form == Form::nested;
     return ending;
   }
@@ -296,10 +295,8 @@ Word::Ending Word::release(Claim& claim, Held& held) const {
       if (error == 0) (void)take_apart(*directory_, away.c_str());  // what stays is found by doctor
       ending.claim_gone = held.form == Form::nested;
     }
-    if (error == 0) {
-      if (guarded) (void)system().unlock(claim.descriptor(), remove_byte);
-      return ending;
-    }
+    // REMOVE of this hold is kept: the next hold has another byte.
+    if (error == 0) return ending;
   }
   // REMOVE is a breaker's, who may be stopped: do not wait for it. Or W may not be removed. Either way the hold ends
   // here: whoever comes next finds the mark and removes W.
@@ -338,7 +335,7 @@ os::File Word::open_for_removal(const Look& look, Removal& removal) const {
     removal = {};
     return {};
   }
-  const os::Status locked = system().try_lock(file.get(), remove_byte);
+  const os::Status locked = system().try_lock(file.get(), remove_byte(look.record.number));
   if (os::cause_of(os::Call::try_lock, locked) == os::Cause::contention || locked == EINTR) {
     removal.result = Removal::Result::in_turn;
     return {};
@@ -379,8 +376,9 @@ Removal Word::break_stale(Look& look) const {
   // Judged again, through the descriptor of the first look: a verdict belongs to a descriptor.
   const auto bytes = read_record_bytes(system(), look.file.get());
   if (!bytes.ok()) return refused(bytes.error, look, "cannot read '" + names_->word() + "'");
+  const std::uint64_t number = look.record.number;
   look.judgement = judge_record(look, parse(bytes.value, look.record), nullptr);
-  if (look.judgement.verdict != Verdict::dead) return {};
+  if (look.judgement.verdict != Verdict::dead || look.record.number != number) return {};
   removal = remove(look);
   if (removal.result == Removal::Result::removed && !look.foreign) {
     // The dead claim's own name: it holds the nonce, so it is never anybody else's.
@@ -416,12 +414,11 @@ Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
   const auto still = still_is(look);
   if (!still.ok()) return refused(still.error, look, "cannot look at '" + names_->word() + "'");
   if (!still.value) return {};
-  if (hold != nullptr) {
-    const auto bytes = read_record_bytes(system(), look.file.get());
-    Record now;
-    if (!bytes.ok() || parse(bytes.value, now) != Reading::record) return {};
-    if (now.nonce != hold->nonce || now.number != hold->number) return {};
-  }
+  const auto bytes = read_record_bytes(system(), look.file.get());
+  Record now;
+  if (!bytes.ok() || parse(bytes.value, now) != Reading::record) return {};
+  if (now.number != look.record.number) return {};  // REMOVE is locked for another hold than the one that stands there
+  if (hold != nullptr && (now.nonce != hold->nonce || now.number != hold->number)) return {};
   return remove(look);
 }
 

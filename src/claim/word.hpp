@@ -1,9 +1,10 @@
 // The lock word W: who reads it and who removes it. The link and the mkdir scheme publish in two ways and share
 // everything else.
 //
-// The invariant: every removal or replacement of the name W, while it refers to inode I, happens with byte REMOVE of I
-// locked and with "W still is I" seen under it. So between that look and the removal W cannot come to mean another
-// inode. That is the whole proof that a break never removes a later hold.
+// The invariant: every removal or replacement of the name W, while it stands for a hold of inode I, happens with byte
+// REMOVE of that hold locked and with "W still is I, and that hold" seen under it. So between that look and the removal
+// W cannot come to mean another inode, nor another hold. That is the whole proof that a break never removes a later
+// one.
 //
 //   breaker 1: judges I dead   lock REMOVE(I)  W is I  unlink W
 //   breaker 2: judges I dead                                     lock REMOVE(I)  W is J: not I  -> looks again

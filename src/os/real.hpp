@@ -26,7 +26,7 @@ class RealSystem final : public System {
   Result<std::vector<std::string>> list(int directory) override;
   Result<FileSystem> file_system(int descriptor) override;
   Status try_lock(int descriptor, std::uint64_t byte) noexcept override;
-  Status unlock(int descriptor, std::uint64_t byte) noexcept override;
+  Status unlock(int descriptor, std::uint64_t first, std::uint64_t count) noexcept override;
   Result<bool> lock_seen(int descriptor, std::uint64_t byte) noexcept override;
   Result<int> duplicate(int descriptor) noexcept override;
 

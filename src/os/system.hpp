@@ -191,7 +191,7 @@ class System {
   virtual Result<FileSystem> file_system(int descriptor) = 0;
   // Exclusive byte locks of the open file description (F_OFD_SETLK, fcntl(2), Linux 3.15). Never block.
   virtual Status try_lock(int descriptor, std::uint64_t byte) noexcept = 0;
-  virtual Status unlock(int descriptor, std::uint64_t byte) noexcept = 0;
+  virtual Status unlock(int descriptor, std::uint64_t first, std::uint64_t count) noexcept = 0;
   /// Does another description hold it? Takes nothing.
   virtual Result<bool> lock_seen(int descriptor, std::uint64_t byte) noexcept = 0;
   /// A second descriptor of the same description, closed on exec.

@@ -1,4 +1,5 @@
 // The laws of protocol and contract that speak of who may hold, by threads, objects and processes.
+#include "claim/guard.hpp"
 #include "conformance/fixture.hpp"
 
 #include <sys/wait.h>
@@ -390,6 +391,22 @@ TEST_P(Laws, a_zombie_holds_nothing) {
   EXPECT_TRUE(lock.i_am_locking());
   int status = 0;
   ::waitpid(child, &status, 0);
+}
+
+TEST_P(Laws, a_lock_can_still_be_broken_after_more_holds_than_it_has_bytes_for_their_removal) {
+  if (GetParam().name != "link") return;  // 65,536 holds take too long to be made for every variant
+  FileLock lock(path(), options());
+  for (std::uint64_t i = 0; i <= claim::remove_bytes; ++i) {
+    lock.acquire(0s);
+    lock.release();
+  }
+  Peer peer(peer_arguments());
+  for (int i = 0; i < 3; ++i) {
+    lock.acquire(0s);
+    EXPECT_GT(lock.holder().value().number, claim::remove_bytes);
+    ASSERT_EQ(peer.ask("break"), "broken");
+    EXPECT_EQ(code_of([&] { lock.release(); }), errc::not_locked);
+  }
 }
 
 TEST_P(Laws, a_hold_that_was_handed_over_lasts_until_the_child_has_ended) {

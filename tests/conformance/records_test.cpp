@@ -121,7 +121,8 @@ TEST_P(Records, symbolic_links_planted_at_every_side_name_are_not_followed) {
                                        claim::suffix::entry, std::string_view(".1.gone")}) {
       // Every other nonce is planted at only some of its names, so that each name is come to.
       if (number % 2 == 1 && end.empty()) continue;
-      std::filesystem::create_symlink(number % 4 < 2 ? target : scratch_ / "nowhere", scratch_ / names.side(nonce, end));
+      std::filesystem::create_symlink(number % 4 < 2 ? target : scratch_ / "nowhere",
+                                      scratch_ / names.side(nonce, end));
     }
   }
   for (int i = 0; i < 8; ++i) {

@@ -86,9 +86,9 @@ os::Status LayeredSystem::try_lock(int descriptor, std::uint64_t byte) noexcept 
   const int error = ask(Call::try_lock);
   return error != 0 ? error : below_.try_lock(descriptor, byte);
 }
-os::Status LayeredSystem::unlock(int descriptor, std::uint64_t byte) noexcept {
+os::Status LayeredSystem::unlock(int descriptor, std::uint64_t first, std::uint64_t count) noexcept {
   const int error = ask(Call::unlock);
-  return error != 0 ? error : below_.unlock(descriptor, byte);
+  return error != 0 ? error : below_.unlock(descriptor, first, count);
 }
 os::Result<bool> LayeredSystem::lock_seen(int descriptor, std::uint64_t byte) noexcept {
   if (const int error = ask(Call::lock_seen)) return {false, error};

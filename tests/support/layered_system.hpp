@@ -41,7 +41,7 @@ class LayeredSystem : public os::System {
   os::Result<std::vector<std::string>> list(int directory) override;
   os::Result<os::FileSystem> file_system(int descriptor) override;
   os::Status try_lock(int descriptor, std::uint64_t byte) noexcept override;
-  os::Status unlock(int descriptor, std::uint64_t byte) noexcept override;
+  os::Status unlock(int descriptor, std::uint64_t first, std::uint64_t count) noexcept override;
   os::Result<bool> lock_seen(int descriptor, std::uint64_t byte) noexcept override;
   os::Result<int> duplicate(int descriptor) noexcept override;
   std::int64_t process_id() noexcept override { return below_.process_id(); }

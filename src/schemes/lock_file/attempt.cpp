@@ -300,6 +300,7 @@ std::optional<Step> LockFileAttempt::react(Look& look) {
 }
 
 Step LockFileAttempt::held_by_us() noexcept {
+  claim_->hold_granted();
   if (broke_stale_) {
     scheme_.swept_ = false;
     sweep_once();
