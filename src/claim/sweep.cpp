@@ -12,6 +12,8 @@
 namespace lockfile::claim {
 namespace {
 
+constexpr std::size_t most_in_a_quick_sweep = 8;
+
 class Sweeper {
  public:
   // `quick`: a claim whose guard is held is its maker's; only doctor looks for those of dead makers whose forked
@@ -153,10 +155,17 @@ os::Result<std::vector<Leftover>> sweep(const std::shared_ptr<Directory>& direct
     const auto side = parse_side_name(name);
     return side && !side->suffix.empty();
   });
-  const Sweeper sweeper(*directory, clean, names != nullptr);
+  const bool quick = names != nullptr;
+  const Sweeper sweeper(*directory, clean, quick);
+  if (quick && entries.value.size() > most_in_a_quick_sweep) {
+    // Some at a time, beginning anywhere: many waiters do not each look at all the claims of all the others.
+    const auto from = directory->system().random() % entries.value.size();
+    std::rotate(entries.value.begin(), entries.value.begin() + static_cast<std::ptrdiff_t>(from), entries.value.end());
+  }
   for (const std::string& name : entries.value) {
     const auto side = parse_side_name(name);
-    if (!side || (names != nullptr && name != names->side(side->nonce, side->suffix))) continue;
+    if (!side || (quick && name != names->side(side->nonce, side->suffix))) continue;
+    if (quick && found.value.size() == most_in_a_quick_sweep) break;
     Leftover left;
     left.name = name;
     sweeper.look_at(name, *side, left);

@@ -12,7 +12,7 @@
 
 namespace lockfile::claim {
 
-/// Looks at the side names in a directory: all of them, or those of one lock where `names` is given. With
+/// Looks at the side names in a directory: all of them, or a few of those of one lock where `names` is given. With
 /// `Clean::remove_dead` removes those whose maker is proved dead. W itself is never touched: while a dead claim still
 /// stands there its own name stays too, for it may be the only witness of a power cut.
 [[nodiscard]] os::Result<std::vector<Leftover>> sweep(const std::shared_ptr<Directory>& directory, const Names* names,

@@ -177,6 +177,7 @@ Outcome Engine::acquire(const Wait& wait) {
   std::unique_ptr<Attempt> attempt;
   const Finally withdrawn([&]() noexcept { withdraw(state, attempt); });
   Waited waited;
+  std::optional<Blocked> blocked;
   // Behind the threads of this process that wait already, unless there is no time to wait.
   const bool others_wait = !limit.at_once() && state.lines.anyone_waits(path_);
   if (!others_wait) {
@@ -185,7 +186,8 @@ Outcome Engine::acquire(const Wait& wait) {
     if (auto* const failed = std::get_if<Failed>(&step)) {
       return {failed->why, std::move(failed->what), std::move(failed->by)};
     }
-    waited.by = std::move(std::get<Blocked>(step).by);
+    blocked = std::move(std::get<Blocked>(step));
+    waited.by = blocked->by;
   } else {
     waited.by = look_for_holder(state);
   }
@@ -199,8 +201,8 @@ Outcome Engine::acquire(const Wait& wait) {
     // The line first, the file system when it is our turn: a claim of ours would only be in the way meanwhile.
     std::optional<Holder> first_seen = std::move(waited.by);
     waited = wait_until_granted(
-        state.process, path_, limit, wait.stop(), [&] { return step_and_keep(state, attempt, thread); },
-        state.instance);
+        state.process, path_, limit, wait.stop(), std::move(blocked),
+        [&] { return step_and_keep(state, attempt, thread); }, state.instance);
     if (!waited.by) waited.by = std::move(first_seen);
   }
   return outcome_of(std::move(waited), limit);

@@ -221,7 +221,7 @@ void wait_until_free(std::string_view path, const Wait& wait, std::error_code& e
       return;
     }
     waited = core::wait_until_granted(
-        process, {}, limit, wait.stop(), [&] { return attempt->step(); }, instance);
+        process, {}, limit, wait.stop(), std::nullopt, [&] { return attempt->step(); }, instance);
     switch (waited.how) {
       case core::Waited::How::granted:
         break;

@@ -42,11 +42,11 @@ struct Waited {
 using TryStep = std::function<Step()>;
 
 /// Waits in line behind the threads of this process that wait for `line` (empty: no line), then tries, and sleeps
-/// while it is blocked, until it is granted, fails, or the limit or the stop request ends it. `instance` keeps the
-/// process's inotify instance open for later waits.
+/// while it is blocked, until it is granted, fails, or the limit or the stop request ends it. `blocked`: what a try
+/// just now has found in the way. `instance` keeps the process's inotify instance open for later waits.
 [[nodiscard]] Waited wait_until_granted(os::Process& process, const std::string& line, const Limit& limit,
-                                        const std::stop_token& stop, const TryStep& try_step,
-                                        std::shared_ptr<os::Notifier::Instance>& instance);
+                                        const std::stop_token& stop, std::optional<Blocked> blocked,
+                                        const TryStep& try_step, std::shared_ptr<os::Notifier::Instance>& instance);
 
 /// Sleeps until that time; for the rare verb that must give somebody else a moment.
 void sleep_until(os::Process& process, std::chrono::steady_clock::time_point when);

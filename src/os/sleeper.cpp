@@ -38,7 +38,7 @@ void Notifier::unsubscribe(const Instance& instance, int watch, Sleeper& sleeper
   if (!others) system_.notify_remove(instance.descriptor.get(), watch);
 }
 
-void Notifier::dispatch(const Instance& instance, Sleeper& reader) {
+bool Notifier::dispatch(const Instance& instance, Sleeper& reader) {
   const MutexGuard guard(system_, mutex_);
   const auto notifications = system_.notify_read(instance.descriptor.get());
   const bool everything = !notifications.ok();
@@ -46,13 +46,16 @@ void Notifier::dispatch(const Instance& instance, Sleeper& reader) {
     return everything || std::any_of(notifications.value.begin(), notifications.value.end(),
                                      [&](const Notification& each) { return each.everything || each.watch == watch; });
   };
+  bool for_reader = everything;
   for (const Subscription& each : subscriptions_) {
     if (!concerns(each.watch)) continue;
+    if (each.sleeper == &reader) for_reader = true;
     for (Sleeper::Entry& entry : each.sleeper->entries_) {
       if (entry.number == each.watch) entry.fired = true;
     }
     if (each.sleeper != &reader) each.sleeper->wake();
   }
+  return for_reader;
 }
 
 Sleeper::Sleeper(Process& process) : process_(process), system_(process.system()) {
@@ -115,6 +118,16 @@ Sleeper::Armed Sleeper::arm(std::span<const Watch> on) {
 }
 
 Status Sleeper::sleep(std::optional<std::chrono::steady_clock::time_point> deadline) {
+  // Awake for others' events only, or for the echo of a watch that was removed (IN_IGNORED): asleep again. Each turn
+  // has read what woke it, and a wake-up that has no cause at all (a signal, the deadline) ends the sleep.
+  for (;;) {
+    bool ours = true;
+    if (const Status failed = sleep_once(deadline, ours)) return failed;
+    if (ours) return 0;
+  }
+}
+
+Status Sleeper::sleep_once(std::optional<std::chrono::steady_clock::time_point> deadline, bool& ours) {
   std::vector<System::Waitable> on;
   on.reserve(entries_.size() + 2);
   const bool inodes =
@@ -127,13 +140,18 @@ Status Sleeper::sleep(std::optional<std::chrono::steady_clock::time_point> deadl
   }
   if (const Status failed = system_.wait(on, deadline)) return failed;
 
+  const bool noticed = inodes && on[fixed - 1].fired;
+  const bool anything_else = std::any_of(on.begin(), on.end(), [&](const System::Waitable& each) {
+    return each.fired && !(inodes && &each == &on[fixed - 1]);
+  });
   if (event_.is_open() && on[0].fired) system_.event_clear(event_.get());
-  if (inodes && on[fixed - 1].fired) process_.notifier().dispatch(*instance_, *this);
+  const bool noticed_for_us = noticed && process_.notifier().dispatch(*instance_, *this);
   std::size_t at = fixed;
   for (Entry& entry : entries_) {
     // Dropped at the next arm: a pidfd stays readable for ever.
     if (entry.number < 0 && on[at++].fired) entry.fired = true;
   }
+  ours = !noticed || noticed_for_us || anything_else;
   return 0;
 }
 

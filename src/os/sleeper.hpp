@@ -33,8 +33,8 @@ class Notifier {
   /// -1: refused.
   int subscribe(const Instance& instance, int descriptor, Notice notice, Sleeper& sleeper);
   void unsubscribe(const Instance& instance, int watch, Sleeper& sleeper) noexcept;
-  /// Reads what has happened and marks it with those who wait for it.
-  void dispatch(const Instance& instance, Sleeper& reader);
+  /// Reads what has happened and marks it with those who wait for it. True when the reader is one of them.
+  bool dispatch(const Instance& instance, Sleeper& reader);
 
  private:
   friend class Sleeper;
@@ -78,6 +78,7 @@ class Sleeper {
     bool fired;
   };
   bool arm_one(const Watch& watch);
+  [[nodiscard]] Status sleep_once(std::optional<std::chrono::steady_clock::time_point> deadline, bool& ours);
   void disarm(const Entry& entry) noexcept;
 
   Process& process_;

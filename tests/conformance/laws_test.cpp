@@ -376,7 +376,7 @@ TEST_P(Laws, a_descriptor_that_became_another_files_is_never_written_to_or_close
 
 TEST_P(Laws, a_zombie_holds_nothing) {
   if (GetParam().missing.pidfds)
-    GTEST_SKIP() << "without pidfds (Linux before 5.3) a zombie cannot be told from a process";
+    GTEST_SKIP() << "unavoidable: without pidfds (Linux before 5.3) a zombie cannot be told from a process";
   const pid_t child = fork();
   if (child == 0) {
     InVariant anew(GetParam());

@@ -156,7 +156,7 @@ TEST_P(Records, a_fifo_at_the_locks_name_holds_nobody_up) {
 }
 
 TEST_P(Records, an_empty_marked_directory_is_taken_over) {
-  if (GetParam().missing.marks) GTEST_SKIP() << "no marks in this variant";
+  if (GetParam().missing.marks) GTEST_SKIP() << "unavoidable: no marks in this variant";
   // What a locker leaves that is killed between its mkdir and its moving in.
   ASSERT_EQ(::mkdir(word().c_str(), 01755), 0);
   ASSERT_EQ(::chmod(word().c_str(), 01755), 0);

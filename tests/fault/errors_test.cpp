@@ -113,8 +113,8 @@ class Faults : public ::testing::TestWithParam<Variant> {
     }
   }
 
-  // Nothing stays behind, but where it was the removal itself that was refused: that is left for doctor, which clears it
-  // once this process has ended.
+  // Nothing stays behind, but where it was the removal itself that was refused: that is left for doctor, which clears
+  // it once this process has ended.
   void expect_clean(const Fault& fault) {
     const bool of_a_removal = refused_ == os::Call::unlink || refused_ == os::Call::remove_directory ||
                               refused_ == os::Call::rename || refused_ == os::Call::rename_new;
