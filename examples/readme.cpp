@@ -17,6 +17,6 @@ int main() {
     lock.acquire(5s);
     lock.release();
   } catch (const lockfile::LockTimeout& busy) {
-    std::puts(busy.what());  // cannot lock 'ledger': held by pid 4711 on build-7 since 12:03:11 (alive)
+    std::puts(busy.what());  // cannot lock 'ledger.lock': held by pid 4711 on build-7 since 12:03:11 (alive)
   }
 }
