@@ -32,7 +32,7 @@ Claim::Claim(std::shared_ptr<Directory> directory, const Names& names, const Cla
   record_.time_namespace = self.time_namespace;
   record_.pid = self.pid;
   Trial known;
-  record_.guarded = directory_->local() && directory_->trials().find(directory_->device(), known) && known.guard_works;
+  record_.guarded = directory_->local() && directory_->trials().find(*directory_, known) && known.guard_works;
   record_.start = self.start;
   record_.program = self.program;
 }
@@ -159,12 +159,12 @@ os::Status Claim::guard_and_write(Access access, os::Call& failed) {
 
 os::Status Claim::learn_trial() {
   Trials& trials = directory_->trials();
-  if (trials.find(directory_->device(), trial_)) return 0;
+  if (trials.find(*directory_, trial_)) return 0;
   const std::string other = names_.side(record_.nonce, suffix::trial);
   auto tried = try_out(*directory_, file_.get(), name_.c_str(), other.c_str(), live_locked_);
   if (!tried.ok()) return tried.error;
   trial_ = std::move(tried.value);
-  trials.remember(directory_->device(), trial_);
+  trials.remember(*directory_, trial_);
   return 0;
 }
 

@@ -29,6 +29,7 @@ class Directory {
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
   [[nodiscard]] std::uint64_t device() const noexcept { return info_.device; }
   [[nodiscard]] bool local() const noexcept { return file_system_.local; }
+  [[nodiscard]] bool locks_reach() const noexcept { return file_system_.locks_reach; }
   [[nodiscard]] const os::FileSystem& file_system() const noexcept { return file_system_; }
   [[nodiscard]] os::Process& process() const noexcept { return process_; }
   [[nodiscard]] os::System& system() const noexcept { return process_.system(); }

@@ -26,7 +26,7 @@ os::Result<std::string> read_record_bytes(os::System& system, int descriptor) {
 
 bool guard_usable(const Directory& directory) {
   Trial trial;
-  if (directory.trials().find(directory.device(), trial)) return trial.guard_works;
+  if (directory.trials().find(directory, trial)) return trial.guard_works;
   return directory.local();
 }
 

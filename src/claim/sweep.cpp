@@ -29,7 +29,8 @@ class Sweeper {
     os::File file(system(), opened.value);
     const auto info = system().stat(file.get());
     if (!info.ok()) return;
-    if (info.value.type == os::FileType::directory && side.suffix.ends_with(suffix::gone)) {
+    if (info.value.type == os::FileType::directory && side.suffix.ends_with(suffix::gone) &&
+        side.suffix != suffix::taken_away(0)) {
       // Renamed away from W under a name that never comes again: what is inside is nobody's hold, whoever made it.
       left.maker = Verdict::dead;
       left.note = "on its way out";

@@ -66,28 +66,32 @@ os::Result<bool> marks_stay(const Directory& directory, const char* trial_name) 
   return {marked.ok() && (marked.value.mode & os::sticky) != 0, marked.error};
 }
 
-bool Trials::rename_new_works(std::uint64_t device) {
-  const os::MutexGuard guard(system_, mutex_);
-  return known_[device].rename_new;
+Trials::Known& Trials::known(const Directory& directory) {
+  return known_[{directory.device(), directory.file_system().name}];
 }
 
-void Trials::rename_new_refused(std::uint64_t device) {
+bool Trials::rename_new_works(const Directory& directory) {
   const os::MutexGuard guard(system_, mutex_);
-  known_[device].rename_new = false;
+  return known(directory).rename_new;
 }
 
-bool Trials::find(std::uint64_t device, Trial& trial) {
+void Trials::rename_new_refused(const Directory& directory) {
   const os::MutexGuard guard(system_, mutex_);
-  const Known& known = known_[device];
-  if (known.tried) trial = known.trial;
-  return known.tried;
+  known(directory).rename_new = false;
 }
 
-void Trials::remember(std::uint64_t device, const Trial& trial) {
+bool Trials::find(const Directory& directory, Trial& trial) {
   const os::MutexGuard guard(system_, mutex_);
-  Known& known = known_[device];
-  known.trial = trial;
-  known.tried = true;
+  const Known& so_far = known(directory);
+  if (so_far.tried) trial = so_far.trial;
+  return so_far.tried;
+}
+
+void Trials::remember(const Directory& directory, const Trial& trial) {
+  const os::MutexGuard guard(system_, mutex_);
+  Known& so_far = known(directory);
+  so_far.trial = trial;
+  so_far.tried = true;
 }
 
 }  // namespace lockfile::claim

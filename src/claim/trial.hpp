@@ -7,8 +7,9 @@
 #include "os/process.hpp"
 
 #include <cstdint>
+#include <map>
 #include <string>
-#include <unordered_map>
+#include <utility>
 
 namespace lockfile::claim {
 
@@ -30,17 +31,18 @@ struct Trial {
 /// Does mkdir keep the sticky bit there? Made and removed under `trial_name`.
 [[nodiscard]] os::Result<bool> marks_stay(const Directory& directory, const char* trial_name);
 
-/// What is known in one process, by device. A `Process::part`.
+/// What is known in one process, by device and type of file system: the number of a device without a disk is given out
+/// again when it is unmounted. A `Process::part`.
 class Trials {
  public:
   explicit Trials(os::Process& process) : system_(process.system()) {}
 
   /// Does renaming without replacing work there? Tried by using it; it is supposed to until it was refused.
-  [[nodiscard]] bool rename_new_works(std::uint64_t device);
-  void rename_new_refused(std::uint64_t device);
+  [[nodiscard]] bool rename_new_works(const Directory& directory);
+  void rename_new_refused(const Directory& directory);
 
-  [[nodiscard]] bool find(std::uint64_t device, Trial& trial);
-  void remember(std::uint64_t device, const Trial& trial);
+  [[nodiscard]] bool find(const Directory& directory, Trial& trial);
+  void remember(const Directory& directory, const Trial& trial);
 
  private:
   struct Known {
@@ -49,9 +51,11 @@ class Trials {
     Trial trial;
   };
 
+  [[nodiscard]] Known& known(const Directory& directory);
+
   os::System& system_;
   os::Mutex mutex_;
-  std::unordered_map<std::uint64_t, Known> known_;
+  std::map<std::pair<std::uint64_t, std::string>, Known> known_;
 };
 
 }  // namespace lockfile::claim

@@ -381,10 +381,24 @@ Removal Word::break_stale(Look& look) const {
   if (look.judgement.verdict != Verdict::dead || look.record.number != number) return {};
   removal = remove(look);
   if (removal.result == Removal::Result::removed && !look.foreign) {
-    // The dead claim's own name: it holds the nonce, so it is never anybody else's.
-    (void)system().unlink(directory_->descriptor(), names_->side(look.record.nonce).c_str());
+    // The dead claim's own name, unless the record was forged and names somebody else's.
+    const std::string own = names_->side(look.record.nonce);
+    const auto same = directory_->refers_to(own.c_str(), look.info);
+    if (same.ok() && same.value) (void)system().unlink(directory_->descriptor(), own.c_str());
   }
   return removal;
+}
+
+// A stale break removes what nobody will release any more. A forced one races with the holder's own release, so both
+// must see the same byte locks: not where those stay on one host and the holder is on another, nor where the holder
+// came to this local file by another way (FUSE, a virtual machine), as its record says.
+//   breaker: lock REMOVE, W is I, number 5                            unlink: C's hold
+//   holder:                                 release 5, unlink    C: link
+bool Word::remove_byte_reaches_holder(const Look& look) const {
+  const os::Identity& self = directory_->process().identity();
+  if (directory_->local()) return look.record.guarded;
+  return directory_->locks_reach() ||
+         (!self.boot.empty() && self.boot == look.record.boot && self.host == look.record.host);
 }
 
 Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
@@ -403,6 +417,9 @@ Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
     if (hold != nullptr) return {};
     if (foreign_too) return remove_foreign(look);
     return {Removal::Result::refused, make_error_code(errc::foreign), "cannot break '" + names_->word() + "'"};
+  }
+  if (!remove_byte_reaches_holder(look)) {
+    return {Removal::Result::refused, make_error_code(errc::cannot_break), "cannot break '" + names_->word() + "'"};
   }
   Removal removal;
   const os::File file = open_for_removal(look, removal);
@@ -432,6 +449,10 @@ Removal Word::remove_foreign(const Look& look) const {
     if (error != 0) return refused(error, look, "cannot remove '" + names_->word() + "'");
     return {Removal::Result::removed, {}, {}};
   }
+  const auto inside = system().list(look.word.get());
+  if (!inside.ok()) return refused(inside.error, look, "cannot look into directory '" + names_->word() + "'");
+  if (!inside.value.empty()) return refused(ENOTEMPTY, look, "cannot remove directory '" + names_->word() + "'");
+  // Number 0 is no hold's: a sweep does not take apart what is in such a directory.
   const std::string away =
       names_->side(make_nonce(directory_->process().identity().boot, system().random()), suffix::taken_away(0));
   if (const os::Status error = system().rename(at, name(), at, away.c_str())) {
@@ -439,7 +460,7 @@ Removal Word::remove_foreign(const Look& look) const {
   }
   const os::Status error = system().remove_directory(at, away.c_str());
   if (error == 0) return {Removal::Result::removed, {}, {}};
-  // Not empty: not for us to delete. Back where it was, if that name is still free.
+  // Something came in meanwhile: not for us to delete. Back where it was, if that name is still free.
   (void)system().rename_new(at, away.c_str(), at, name());
   return refused(error, look, "cannot remove directory '" + names_->word() + "'");
 }

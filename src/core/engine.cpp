@@ -348,18 +348,32 @@ Outcome Engine::share_guard(int& descriptor) {
 }
 
 std::string_view Engine::scheme() noexcept {
-  const os::MutexGuard guard(state_->process.system(), state_->mutex);
+  State* const now = state_or_null();
+  if (now == nullptr) return {};
+  const os::MutexGuard guard(now->process.system(), now->mutex);
   return scheme_->name();
 }
 
+Engine::State* Engine::state_or_null() noexcept {
+  try {
+    return &state();
+  } catch (const std::bad_alloc&) {
+    return nullptr;  // only in a forked child, which begins anew
+  }
+}
+
 std::error_code Engine::last_error() noexcept {
-  const os::MutexGuard guard(state_->process.system(), state_->mutex);
-  return state_->last_error;
+  State* const now = state_or_null();
+  if (now == nullptr) return {};
+  const os::MutexGuard guard(now->process.system(), now->mutex);
+  return now->last_error;
 }
 
 void Engine::set_last_error(std::error_code error) noexcept {
-  const os::MutexGuard guard(state_->process.system(), state_->mutex);
-  state_->last_error = error;
+  State* const now = state_or_null();
+  if (now == nullptr) return;
+  const os::MutexGuard guard(now->process.system(), now->mutex);
+  now->last_error = error;
 }
 
 }  // namespace lockfile::core

@@ -81,6 +81,7 @@ class Engine {
   };
 
   [[nodiscard]] State& state();
+  [[nodiscard]] State* state_or_null() noexcept;
   [[nodiscard]] bool is_mine(const State& state, std::int64_t thread) const noexcept;
   [[nodiscard]] bool re_enter(State& state, std::int64_t thread);
   void note_lost(State& state);

@@ -4,11 +4,15 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
+#include <fstream>
+#include <string>
 
 namespace lockfile::os {
 namespace {
@@ -17,34 +21,35 @@ struct KnownFileSystem {
   std::uint64_t type;
   const char* name;
   bool local;
+  bool locks_reach = true;
 };
 
 // "Local" means: one kernel sees everything that happens on it, byte-range locks work through every name of a file,
 // and no other host can mount it at the same time in the ordinary way. What is not listed counts as network.
 constexpr std::array known_file_systems = {
-    KnownFileSystem{0xEF53, "ext4", true},          // also ext2 and ext3
-    KnownFileSystem{0x58465342, "xfs", true},       //
-    KnownFileSystem{0x9123683E, "btrfs", true},     //
-    KnownFileSystem{0x01021994, "tmpfs", true},     //
-    KnownFileSystem{0x858458F6, "ramfs", true},     //
-    KnownFileSystem{0x794C7630, "overlay", true},   //
-    KnownFileSystem{0xF2F52010, "f2fs", true},      //
-    KnownFileSystem{0x2FC12FC1, "zfs", true},       //
-    KnownFileSystem{0xCA451A4E, "bcachefs", true},  //
-    KnownFileSystem{0x52654973, "reiserfs", true},  //
-    KnownFileSystem{0x3153464A, "jfs", true},       //
-    KnownFileSystem{0x4D44, "vfat", true},          //
-    KnownFileSystem{0x2011BAB0, "exfat", true},     //
-    KnownFileSystem{0x65735546, "fuse", false},     //
-    KnownFileSystem{0x6969, "nfs", false},          //
-    KnownFileSystem{0xFF534D42, "cifs", false},     //
-    KnownFileSystem{0xFE534D42, "smb2", false},     //
-    KnownFileSystem{0x01021997, "9p", false},       // passes the host's own type through on some servers
-    KnownFileSystem{0x00C36400, "ceph", false},     //
-    KnownFileSystem{0x7461636F, "ocfs2", false},    //
-    KnownFileSystem{0x01161970, "gfs2", false},     //
-    KnownFileSystem{0x0BD00BD0, "lustre", false},   //
-    KnownFileSystem{0x5346414F, "afs", false},      //
+    KnownFileSystem{0xEF53, "ext4", true},              // also ext2 and ext3
+    KnownFileSystem{0x58465342, "xfs", true},           //
+    KnownFileSystem{0x9123683E, "btrfs", true},         //
+    KnownFileSystem{0x01021994, "tmpfs", true},         //
+    KnownFileSystem{0x858458F6, "ramfs", true},         //
+    KnownFileSystem{0x794C7630, "overlay", true},       //
+    KnownFileSystem{0xF2F52010, "f2fs", true},          //
+    KnownFileSystem{0x2FC12FC1, "zfs", true},           //
+    KnownFileSystem{0xCA451A4E, "bcachefs", true},      //
+    KnownFileSystem{0x52654973, "reiserfs", true},      //
+    KnownFileSystem{0x3153464A, "jfs", true},           //
+    KnownFileSystem{0x4D44, "vfat", true},              //
+    KnownFileSystem{0x2011BAB0, "exfat", true},         //
+    KnownFileSystem{0x65735546, "fuse", false, false},  //
+    KnownFileSystem{0x6969, "nfs", false},              //
+    KnownFileSystem{0xFF534D42, "cifs", false},         //
+    KnownFileSystem{0xFE534D42, "smb2", false},         //
+    KnownFileSystem{0x01021997, "9p", false, false},    // passes the host's own type through on some servers
+    KnownFileSystem{0x00C36400, "ceph", false},         //
+    KnownFileSystem{0x7461636F, "ocfs2", false},        //
+    KnownFileSystem{0x01161970, "gfs2", false},         //
+    KnownFileSystem{0x0BD00BD0, "lustre", false},       //
+    KnownFileSystem{0x5346414F, "afs", false, false},   //
 };
 
 // A lock of one byte, for the descriptions' own calls of fcntl(2).
@@ -55,6 +60,39 @@ struct flock byte_range(short type, std::uint64_t byte) noexcept {
   range.l_start = static_cast<off_t>(byte);
   range.l_len = 1;
   return range;  // l_pid must be 0 for the F_OFD commands
+}
+
+// The line of /proc/self/mountinfo (proc(5)) for the mount that a descriptor is on; empty: cannot be found out.
+std::string mount_of(int descriptor) {
+  std::ifstream descriptor_info("/proc/self/fdinfo/" + std::to_string(descriptor));
+  std::string id;
+  for (std::string key; descriptor_info >> key;) {
+    if (key == "mnt_id:" && descriptor_info >> id) break;
+  }
+  if (id.empty()) return {};
+  id += ' ';
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    if (line.starts_with(id)) return line + ',';
+  }
+  return {};
+}
+
+// Byte-range locks that stay on this host: nfs(5), nolock and local_lock=all or posix; mount.cifs(8), nobrl. What
+// cannot be found out counts as staying.
+bool locks_stay_here(const std::string& mount) {
+  constexpr std::array<std::string_view, 4> options = {",nolock,", ",local_lock=all,", ",local_lock=posix,", ",nobrl,"};
+  return mount.empty() || std::any_of(options.begin(), options.end(),
+                                      [&](std::string_view option) { return mount.find(option) != std::string::npos; });
+}
+
+// 9p and virtiofs may show the type of the file system that the other side has. Such a mount has no disk of its own,
+// and its line tells what it is.
+bool is_what_it_says(const KnownFileSystem& known, int descriptor) {
+  struct stat mounted = {};
+  if (::fstat(descriptor, &mounted) < 0) return false;
+  if (major(mounted.st_dev) != 0) return true;
+  return mount_of(descriptor).find(std::string(" - ") + known.name + " ") != std::string::npos;
 }
 
 int flags_of(Open how) noexcept {
@@ -101,11 +139,14 @@ Result<FileSystem> RealSystem::file_system(int descriptor) {
   if (::fstatfs(descriptor, &got) < 0) return {{}, errno};
   const auto type = static_cast<std::uint64_t>(got.f_type) & 0xFFFFFFFFU;
   for (const KnownFileSystem& known : known_file_systems) {
-    if (known.type == type) return {{known.name, known.local}, 0};
+    if (known.type != type) continue;
+    if (known.local && is_what_it_says(known, descriptor)) return {{known.name, true, true}, 0};
+    if (known.local) return {{std::string(known.name) + " from elsewhere", false, false}, 0};
+    return {{known.name, false, known.locks_reach && !locks_stay_here(mount_of(descriptor))}, 0};
   }
   std::array<char, 32> number{};
   std::snprintf(number.data(), number.size(), "type 0x%llx", static_cast<unsigned long long>(type));
-  return {{number.data(), false}, 0};
+  return {{number.data(), false, false}, 0};
 }
 
 Status RealSystem::try_lock(int descriptor, std::uint64_t byte) noexcept {

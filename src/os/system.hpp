@@ -130,6 +130,8 @@ inline constexpr std::uint32_t sticky = 01000;
 struct FileSystem {
   std::string name;    ///< "ext4", or the number where it is not known
   bool local = false;  ///< a known type that lives on this host alone
+  /// Byte-range locks taken here are seen by all who use it: by other hosts too, where there are any.
+  bool locks_reach = false;
 };
 
 enum class Links : std::uint8_t { keep, follow };

@@ -80,6 +80,7 @@ os::Result<std::vector<std::string>> LayeredSystem::list(int directory) {
 }
 os::Result<os::FileSystem> LayeredSystem::file_system(int descriptor) {
   if (const int error = ask(Call::file_system)) return {{}, error};
+  if (mounted) return {*mounted, 0};
   return below_.file_system(descriptor);
 }
 os::Status LayeredSystem::try_lock(int descriptor, std::uint64_t byte) noexcept {

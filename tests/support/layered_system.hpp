@@ -17,6 +17,9 @@ class LayeredSystem : public os::System {
 
   /// Called before each call, with nothing locked. An error number: the call fails with it and does nothing.
   std::function<int(os::Call)> before;
+  /// Instead of the host's name and its file system, before a process is made of it.
+  std::string host;
+  std::optional<os::FileSystem> mounted;
   /// Instead of the system's random numbers: names that a test can foresee.
   std::function<std::uint64_t()> random_source;
   /// Added to the times of files: a wall clock that somebody sets.
@@ -52,7 +55,7 @@ class LayeredSystem : public os::System {
   bool process_exists(std::int64_t pid) noexcept override;
   os::Result<std::uint64_t> process_start(std::int64_t pid) noexcept override;
   os::Result<std::string> boot_id() override;
-  std::string host_name() override { return below_.host_name(); }
+  std::string host_name() override { return host.empty() ? below_.host_name() : host; }
   os::Result<std::uint64_t> pid_namespace() noexcept override;
   os::Result<std::uint64_t> time_namespace() noexcept override;
   std::string program_name() override { return below_.program_name(); }

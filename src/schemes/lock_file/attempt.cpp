@@ -189,8 +189,7 @@ LockFileAttempt::Published LockFileAttempt::publish_link(Failed& failed) {
 
 LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
   claim::Trials& trials = claim_->directory().trials();
-  const std::uint64_t device = claim_->directory().device();
-  if (!trials.rename_new_works(device)) return publish_marked(failed);
+  if (!trials.rename_new_works(claim_->directory())) return publish_marked(failed);
   if (claim_->directory_name().empty()) {
     if (const os::Status error = claim_->enter_directory(scheme_.terms_.access)) {
       return own_name_refused(error, failed);
@@ -203,7 +202,7 @@ LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
     return Published::yes;
   }
   if (os::cause_of(os::Call::rename_new, error) == os::Cause::unsupported) {
-    trials.rename_new_refused(device);
+    trials.rename_new_refused(claim_->directory());
     if (const os::Status left = claim_->leave_directory()) return own_name_refused(left, failed);
     return publish_marked(failed);
   }
@@ -243,10 +242,7 @@ LockFileAttempt::Published LockFileAttempt::publish_marked(Failed& failed) {
     // The umask has narrowed what mkdir was given.
     (void)system().set_mode(word.get(), wider | os::sticky);
   }
-  const Published moved = move_in(std::move(word), failed);
-  // The mark tells whose an empty directory is. Other users who may break need one that is not sticky to take it apart.
-  if (moved == Published::yes && wider != 0) (void)system().set_mode(held_.word.get(), wider);
-  return moved;
+  return move_in(std::move(word), failed);
 }
 
 LockFileAttempt::Published LockFileAttempt::move_in(os::File word, Failed& failed) {
@@ -254,6 +250,9 @@ LockFileAttempt::Published LockFileAttempt::move_in(os::File word, Failed& faile
     if (const os::Status left = claim_->leave_directory()) return own_name_refused(left, failed);
   }
   const os::Status error = word_->move_in(std::move(word), *claim_, held_);
+  // The mark tells whose an empty directory is. Other users who may break need one that is not sticky to take it apart.
+  const std::uint32_t wider = claim::mode_for(scheme_.terms_.access, os::FileType::directory);
+  if (error == 0 && wider != 0) (void)system().set_mode(held_.word.get(), wider);
   return answer(os::Call::rename, error, "cannot enter directory '" + scheme_.names_.word() + "'", failed);
 }
 

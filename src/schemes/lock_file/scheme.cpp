@@ -10,6 +10,9 @@
 namespace lockfile::schemes {
 namespace {
 
+// One for the next hold, and one more where threads take turns.
+constexpr std::size_t most_kept = 2;
+
 std::string_view name_of(Publish publish) noexcept {
   switch (publish) {
     case Publish::link:
@@ -35,7 +38,7 @@ LockFileScheme::~LockFileScheme() { drop_kept(); }
 std::string_view LockFileScheme::name() const noexcept {
   if (publish_ != Publish::automatic) return name_of(publish_);
   claim::Trial trial;
-  if (!directory_ || !directory_->trials().find(directory_->device(), trial)) return "auto";
+  if (!directory_ || !directory_->trials().find(*directory_, trial)) return "auto";
   return trial.link_scheme_works() ? "link" : "mkdir";
 }
 
@@ -67,14 +70,13 @@ claim::Claim::Made LockFileScheme::take_claim(const std::shared_ptr<claim::Direc
     kept_.pop_back();
     return made;
   }
-  kept_.reserve(2);  // so that keeping one never needs memory
+  kept_.reserve(most_kept);  // so that keeping one never needs memory
   return claim::Claim::make(directory, names_, terms_);
 }
 
 void LockFileScheme::keep_claim(std::unique_ptr<claim::Claim> claim) noexcept {
-  // One for the next hold, and one more where threads take turns. What belongs to a directory that the path no longer
-  // names is of no use.
-  if (claim->shared_directory() == directory_ && kept_.size() < kept_.capacity()) {
+  // What belongs to a directory that the path no longer names is of no use.
+  if (claim->shared_directory() == directory_ && kept_.size() < most_kept && kept_.size() < kept_.capacity()) {
     kept_.push_back(std::move(claim));
   } else {
     claim->drop();
@@ -138,6 +140,13 @@ std::error_code LockFileScheme::break_hold(const Holder& hold, Proof proof) noex
 std::error_code LockFileScheme::break_once(const Holder& hold, Proof proof, bool& again) {
   const auto directory = resolve();
   if (!directory.ok()) return os::code_of(directory.error);
+  // A guard is believed, and REMOVE relied on, only where they were seen to work: with a claim of our own.
+  claim::Trial tried;
+  if (!directory.value->trials().find(*directory.value, tried)) {
+    auto made = take_claim(directory.value);
+    if (!made.claim) return os::code_of(made.error);
+    keep_claim(std::move(made.claim));
+  }
   const claim::Word word(directory.value, names_);
   claim::Look look = word.look(nullptr);
   switch (look.state) {
