@@ -106,6 +106,16 @@ class Sweeper {
     if (clean_ == Clean::remove_dead) finish(system().unlink(directory_.descriptor(), name.c_str()), left);
   }
 
+  [[nodiscard]] bool claim_lives(const std::string& own_name, const SideName& side) const {
+    const auto opened = system().open(directory_.descriptor(), own_name.c_str(), os::Open::look, 0);
+    if (!opened.ok()) return false;
+    const os::File file(system(), opened.value);
+    Leftover claim;
+    Reading reading = Reading::foreign;
+    judge_file(file.get(), side, claim, reading);
+    return claim.maker == Verdict::alive;
+  }
+
   void look_at_directory(const std::string& name, const SideName& side, os::File directory, Leftover& left) const {
     bool found = false;
     for (int depth = 0; depth < 2; ++depth) {
@@ -125,8 +135,12 @@ class Sweeper {
     }
     if (clean_ == Clean::look_only) return;
     if (!found) {
-      // Empty: on its way in, or its maker was killed there. Removing it is refused as soon as something is inside, and
-      // its maker, if it lives, makes another. Nothing inside is touched: the claim may come in at this moment.
+      // Empty: on its way in, while the claim still has its own name; or its maker was killed there. Removing it is
+      // refused as soon as something is inside. Nothing inside is touched: the claim may come in at this moment.
+      if (claim_lives(name.substr(0, name.size() - side.suffix.size()), side)) {
+        left.maker = Verdict::alive;
+        return;
+      }
       const os::Status removed = system().remove_directory(directory_.descriptor(), name.c_str());
       if (removed == 0) left.maker = Verdict::dead;
       finish(removed, left);

@@ -231,10 +231,14 @@ os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
   if (os::cause_of(os::Call::link, error) == os::Cause::unsupported) {
     held.form = Form::nested;
     small = names_->side(claim.record().nonce, suffix::entry);
-    error = system().make_directory(at, small.c_str(), 0777);
-    if (error != 0 && error != EEXIST) return error;
     const std::string inner = small + "/" + holder_name;
-    error = system().rename(at, claim.name().c_str(), at, inner.c_str());
+    constexpr int tries = 4;  // a sweep may take the directory for a dead maker's while it is empty
+    for (int i = 0; i < tries; ++i) {
+      error = system().make_directory(at, small.c_str(), 0777);
+      if (error != 0 && error != EEXIST) return error;
+      error = system().rename(at, claim.name().c_str(), at, inner.c_str());
+      if (error != ENOENT || claim.cleared()) break;
+    }
     if (error == 0) {
       // Refused while a holder is there: neither a file nor a directory that is not empty is replaced.
       error = system().rename(at, small.c_str(), word.get(), holder_name);
