@@ -189,8 +189,8 @@ LockFileAttempt::Published LockFileAttempt::publish_link(Failed& failed) {
 
 LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
   claim::Trials& trials = claim_->directory().trials();
-  if (!trials.rename_new_works(claim_->directory())) return publish_marked(failed);
   if (claim_->directory_name().empty()) {
+    if (!trials.rename_new_works(claim_->directory())) return publish_marked(failed);
     if (const os::Status error = claim_->enter_directory(scheme_.terms_.access)) {
       return own_name_refused(error, failed);
     }
