@@ -21,6 +21,19 @@ Look::State state_of(int error) noexcept {
   return is_gone(error) || error == ESTALE ? Look::State::changing : Look::State::failed;
 }
 
+// Makes what was opened the file that is looked at. False: it could not be, and `look` says why.
+bool take_file(os::System& system, int descriptor, Look& look) {
+  look.file = os::File(system, descriptor);
+  const auto info = system.stat(descriptor);
+  if (!info.ok()) {
+    look.state = state_of(info.error);
+    look.error = info.error;
+    return false;
+  }
+  look.info = info.value;
+  return true;
+}
+
 // Somebody's, though it cannot be opened: a symbolic link, a socket or device, a file without the right to read, one
 // with a lease (fcntl(2), F_SETLEASE).
 bool is_not_to_be_opened(int error) noexcept {
@@ -50,15 +63,8 @@ Look Word::look(const Claim* own, const KnownProcesses* known) const {
     return look;
   }
   look.state = Look::State::held;
-  look.file = os::File(system(), opened.value);
-  const auto info = system().stat(look.file.get());
-  if (!info.ok()) {
-    look.state = state_of(info.error);
-    look.error = info.error;
-    return look;
-  }
-  look.info = info.value;
-  if (info.value.type == os::FileType::directory && !enter_word(look)) return look;
+  if (!take_file(system(), opened.value, look)) return look;
+  if (look.info.type == os::FileType::directory && !enter_word(look)) return look;
   look_at_file(look, own, known);
   return look;
 }
@@ -73,15 +79,8 @@ bool Word::enter_word(Look& look) const {
   for (;;) {
     const auto opened = system().open(at, holder_name, os::Open::look, 0);
     if (opened.ok()) {
-      look.file = os::File(system(), opened.value);
-      const auto info = system().stat(look.file.get());
-      if (!info.ok()) {
-        look.state = state_of(info.error);
-        look.error = info.error;
-        return false;
-      }
-      look.info = info.value;
-      if (info.value.type != os::FileType::directory || look.form == Form::nested) return true;
+      if (!take_file(system(), opened.value, look)) return false;
+      if (look.info.type != os::FileType::directory || look.form == Form::nested) return true;
       small = std::move(look.file);
       at = small.get();
       look.form = Form::nested;
