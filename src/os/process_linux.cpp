@@ -1,4 +1,4 @@
-// Processes, users and threads, as Linux shows them.
+// Processes and threads, as Linux shows them.
 #include "os/posix.hpp"
 
 #include <poll.h>
@@ -55,8 +55,6 @@ std::int64_t RealSystem::thread_id() noexcept {
   if (known_thread.pid != pid) known_thread = {pid, ::syscall(SYS_gettid)};
   return known_thread.id;
 }
-
-std::uint32_t RealSystem::user_id() noexcept { return ::geteuid(); }
 
 Result<int> RealSystem::open_process(std::int64_t pid) noexcept {
   return descriptor_result(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0U));

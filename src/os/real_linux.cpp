@@ -12,7 +12,7 @@ System& real_system() noexcept {
 }
 
 std::string_view to_string(Call call) noexcept {
-  static constexpr std::array<std::string_view, 48> names = {"open",
+  static constexpr std::array<std::string_view, 47> names = {"open",
                                                              "close",
                                                              "read",
                                                              "write",
@@ -36,7 +36,6 @@ std::string_view to_string(Call call) noexcept {
                                                              "duplicate",
                                                              "process_id",
                                                              "thread_id",
-                                                             "user_id",
                                                              "open_process",
                                                              "readable",
                                                              "process_exists",

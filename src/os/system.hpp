@@ -55,7 +55,6 @@ enum class Call : std::uint8_t {
   duplicate,
   process_id,
   thread_id,
-  user_id,
   open_process,
   readable,
   process_exists,
@@ -199,10 +198,9 @@ class System {
   /// A second descriptor of the same description, closed on exec.
   virtual Result<int> duplicate(int descriptor) noexcept = 0;
 
-  // Processes and users.
+  // Processes.
   virtual std::int64_t process_id() noexcept = 0;
   virtual std::int64_t thread_id() noexcept = 0;
-  virtual std::uint32_t user_id() noexcept = 0;
   /// A descriptor that polls readable once the process has ended (pidfd_open(2), Linux 5.3).
   virtual Result<int> open_process(std::int64_t pid) noexcept = 0;
   virtual Result<bool> readable(int descriptor) noexcept = 0;

@@ -49,7 +49,6 @@ class LayeredSystem : public os::System {
   os::Result<int> duplicate(int descriptor) noexcept override;
   std::int64_t process_id() noexcept override { return below_.process_id(); }
   std::int64_t thread_id() noexcept override { return below_.thread_id(); }
-  std::uint32_t user_id() noexcept override { return below_.user_id(); }
   os::Result<int> open_process(std::int64_t pid) noexcept override;
   os::Result<bool> readable(int descriptor) noexcept override;
   bool process_exists(std::int64_t pid) noexcept override;
