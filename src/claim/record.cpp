@@ -12,7 +12,6 @@ namespace lockfile::claim {
 namespace {
 
 constexpr std::string_view magic = "lockfile ";
-constexpr std::string_view check_key = "check: ";
 constexpr std::string_view last_line = "end\n";
 
 // FNV-1a, 32 bits: tells a head that was read while it was being written. Not a defence against forgery.
@@ -74,11 +73,11 @@ class Reader {
     }
   }
   template <class Number>
-  Number number(std::string_view key, char after, int base = 10) {
+  Number number(std::string_view key, char after) {
     expect(key);
     Number value{};
-    const auto got = std::from_chars(left_.data(), left_.data() + left_.size(), value, base);
-    if (got.ec != std::errc{} || value < Number{}) {
+    const auto got = std::from_chars(left_.data(), left_.data() + left_.size(), value);
+    if (got.ec != std::errc{} || left_.starts_with('-')) {
       good_ = false;
       return {};
     }
@@ -86,12 +85,20 @@ class Reader {
     expect({&after, 1});
     return value;
   }
+  // A line's number, without leading zeros.
+  template <class Number>
+  Number plain(std::string_view key) {
+    expect(key);
+    if (left_.starts_with('0') && !left_.starts_with("0\n")) good_ = false;
+    return number<Number>("", '\n');
+  }
+  // A line's text, in the one form that it is written in.
   std::string text(std::string_view key) {
     expect(key);
     const std::size_t end = left_.find('\n');
     std::optional<std::string> raw;
     if (good_ && end != std::string_view::npos) raw = unescape(left_.substr(0, end));
-    if (!raw) {
+    if (!raw || printable(*raw) != left_.substr(0, end)) {
       good_ = false;
       return {};
     }
@@ -171,7 +178,7 @@ std::array<char, head_size> format_head(const Record& record) noexcept {
   out.number(record.child_start, 20);
   out.text("\n");
   const std::uint32_t sum = checksum(out.done());
-  out.text(check_key);
+  out.text("check: ");
   out.number<16>(sum, 8);
   out.text("\n");
   return head;
@@ -215,20 +222,21 @@ Reading parse(std::string_view bytes, Record& record) {
   record.thread = in.number<std::int64_t>("thread: ", '\n');
   record.child = in.number<std::int64_t>("child: ", ' ');
   record.child_start = in.number<std::uint64_t>("", '\n');
-  const std::string_view head = bytes.substr(0, bytes.size() - in.left().size());
-  const auto sum = in.number<std::uint32_t>(check_key, '\n', 16);
-  if (!in.good() || sum != checksum(head)) return Reading::foreign;
+  // The widths and the check: a head is what would be written for what was read, or none.
+  const auto head = format_head(record);
+  if (!in.good() || !bytes.starts_with(std::string_view(head.data(), head.size()))) return Reading::foreign;
 
+  in = Reader(bytes.substr(head.size()));
   record.scheme = in.text("scheme: ");
   record.nonce = in.text("nonce: ");
   record.boot = in.text("boot: ");
   record.host = in.text("host: ");
-  record.pid_namespace = in.number<std::uint64_t>("pidns: ", '\n');
-  record.time_namespace = in.number<std::uint64_t>("timens: ", '\n');
+  record.pid_namespace = in.plain<std::uint64_t>("pidns: ");
+  record.time_namespace = in.plain<std::uint64_t>("timens: ");
   const std::string guard = in.text("guard: ");
   record.guarded = guard == "local";
-  record.pid = in.number<std::int64_t>("pid: ", '\n');
-  record.start = in.number<std::uint64_t>("start: ", '\n');
+  record.pid = in.plain<std::int64_t>("pid: ");
+  record.start = in.plain<std::uint64_t>("start: ");
   record.program = in.text("program: ");
   record.reason = in.text("reason: ");
   in.expect(last_line);

@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdio>
+#include <utility>
+#include <vector>
+
 namespace lockfile::claim {
 namespace {
 
@@ -100,6 +105,46 @@ TEST(Record, every_changed_byte_of_the_head_is_refused) {
     torn[at] = torn[at] == '0' ? '1' : '0';
     EXPECT_NE(parse(torn, read), Reading::record) << at;
   }
+}
+
+// The head with the check that fits it, so that only its form is wrong.
+std::string checked(std::string text) {
+  const std::size_t check = text.find("check: ");
+  std::uint32_t sum = 2166136261U;
+  for (const char byte : text.substr(0, check)) sum = (sum ^ static_cast<unsigned char>(byte)) * 16777619U;
+  std::array<char, 9> digits{};
+  std::snprintf(digits.data(), digits.size(), "%08x", sum);
+  return text.replace(check + 7, 8, digits.data());
+}
+
+TEST(Record, only_what_would_be_written_is_one) {
+  const std::string whole = format(sample());
+  ASSERT_EQ(checked(whole), whole);
+  const std::vector<std::pair<std::string_view, std::string_view>> slips = {
+      {"hold: 00000000000000000007", "hold: 7"},
+      {"thread: 0000004711", "thread: 00000004711"},
+      {"thread: 0000004711", "thread: 47110000004711"},
+      {"child: 0000004712", "child: -000000000"},
+      {"pidns: 4026531836", "pidns: 04026531836"},
+      {"pid: 4711", "pid: -0"},
+      {"start: 282230", "start: 00"},
+      {"program: rsync", "program: rs\\x79nc"},
+      {"program: rsync", "program: \x1b[31m"},
+      {"program: rsync", "program: \xff"},
+      {"\\x0acopy", "\\x0Acopy"},
+  };
+  Record read;
+  for (const auto& [right, wrong] : slips) {
+    std::string text = whole;
+    ASSERT_NE(text.find(right), std::string::npos) << right;
+    text.replace(text.find(right), right.size(), wrong);
+    EXPECT_EQ(parse(checked(text), read), Reading::foreign) << wrong;
+  }
+  std::string loud = whole;
+  const std::size_t letter = loud.find("2ed73f48") + 1;
+  ASSERT_EQ(loud[letter], 'e');
+  loud[letter] = 'E';
+  EXPECT_EQ(parse(loud, read), Reading::foreign);
 }
 
 TEST(Record, tells_newer_from_foreign) {
