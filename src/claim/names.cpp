@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdio>
+#include <system_error>
 
 namespace lockfile::claim {
 namespace {
@@ -34,10 +36,24 @@ std::string boot_part(std::string_view boot) { return hex(hash_of(boot) >> 32U, 
 
 bool is_known_suffix(std::string_view text) {
   if (text.empty() || text == suffix::trial || text == suffix::directory || text == suffix::entry) return true;
-  constexpr std::string_view end = suffix::gone;
-  if (!text.starts_with('.') || !text.ends_with(end) || text.size() <= end.size() + 1) return false;
-  const std::string_view number = text.substr(1, text.size() - 1 - end.size());
-  return std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
+  std::uint64_t number = 0;
+  return std::from_chars(text.data() + 1, text.data() + text.size(), number).ec == std::errc{} &&
+         text == suffix::taken_away(number);
+}
+
+// The nonce at `at`, and what follows it.
+std::optional<SideName> side_name_at(std::string_view name, std::size_t at) {
+  if (name.size() < at + nonce_length) return std::nullopt;
+  const std::string_view nonce = name.substr(at, nonce_length);
+  const std::string_view rest = name.substr(at + nonce_length);
+  if (!is_nonce(nonce) || !is_known_suffix(rest)) return std::nullopt;
+  return SideName{std::string(nonce), std::string(rest)};
+}
+
+bool begins_hashed(std::string_view name) {
+  if (!name.starts_with(hashed_prefix)) return false;
+  name.remove_prefix(hashed_prefix.size());
+  return is_hex(name.substr(0, hash_length)) && name.substr(std::min(hash_length, name.size())).starts_with('-');
 }
 
 }  // namespace
@@ -61,17 +77,13 @@ std::string suffix::taken_away(std::uint64_t number) {
 }
 
 std::optional<SideName> parse_side_name(std::string_view name) {
-  std::size_t at = std::string_view::npos;
-  if (name.starts_with(hashed_prefix)) {
-    at = hashed_prefix.size() + hash_length + 1;
-  } else if (const std::size_t word = name.rfind(".lock."); word != std::string_view::npos) {
-    at = word + std::string_view(".lock.").size();
+  if (begins_hashed(name)) {
+    if (auto side = side_name_at(name, hashed_prefix.size() + hash_length + 1)) return side;
   }
-  if (at == std::string_view::npos || name.size() < at + nonce_length) return std::nullopt;
-  const std::string_view nonce = name.substr(at, nonce_length);
-  const std::string_view rest = name.substr(at + nonce_length);
-  if (!is_nonce(nonce) || !is_known_suffix(rest)) return std::nullopt;
-  return SideName{std::string(nonce), std::string(rest)};
+  // Also where the locked path's own name begins as a hashed one does.
+  constexpr std::string_view end_of_word = ".lock.";
+  const std::size_t word = name.rfind(end_of_word);
+  return word == std::string_view::npos ? std::nullopt : side_name_at(name, word + end_of_word.size());
 }
 
 bool is_nonce(std::string_view text) noexcept { return text.size() == nonce_length && is_hex(text); }

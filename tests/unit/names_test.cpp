@@ -33,7 +33,9 @@ TEST(Names, every_side_name_is_recognised_and_nothing_else) {
   const std::string nonce = make_nonce(boot, 1);
   for (const std::string& end : {std::string(), std::string(suffix::trial), std::string(suffix::directory),
                                  std::string(suffix::entry), suffix::taken_away(0), suffix::taken_away(12)}) {
-    for (const std::string locked : {"a", "a.lock", "a.lock.b"}) {
+    for (const std::string& locked :
+         {std::string("a"), std::string("a.lock"), std::string("a.lock.b"), std::string(".lf-"),
+          std::string(".lf-a-long-enough-name"), ".lf-0123456789abcdef-" + nonce}) {
       const auto parsed = parse_side_name(Names(locked).side(nonce, end));
       ASSERT_TRUE(parsed) << locked << end;
       EXPECT_EQ(parsed->nonce, nonce);
@@ -47,6 +49,10 @@ TEST(Names, every_side_name_is_recognised_and_nothing_else) {
                                            "a.lock." + nonce + ".bak",
                                            "a.lock." + nonce + "..gone",
                                            "a.lock." + nonce + ".x.gone",
+                                           "a.lock." + nonce + ".007.gone",
+                                           "a.lock." + nonce + ".18446744073709551616.gone",
+                                           ".lf-0123456789abcdeg-" + nonce,
+                                           ".lf-0123456789abcdef." + nonce,
                                            ".lf-",
                                            ".lf-0123"};
   for (const std::string& other : others) {
