@@ -33,18 +33,10 @@ bool holds_contain(std::string_view hold) {
   return false;
 }
 
-// The parent of a process; 0 when /proc does not say (proc_pid_stat(5): the fourth field, after a name in brackets that
-// may itself contain brackets and spaces).
 std::int64_t parent_of(std::int64_t pid) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
   const std::string stat{std::istreambuf_iterator<char>(file), {}};
-  const std::size_t name_end = stat.rfind(')');
-  if (name_end == std::string::npos || stat.size() < name_end + 5) {
-    return 0;
-  }
-  std::int64_t parent = 0;
-  std::from_chars(stat.data() + name_end + 4, stat.data() + stat.size(), parent);
-  return parent;
+  return parent_in(stat);
 }
 
 bool is_ancestor(std::int64_t pid) {
@@ -75,6 +67,16 @@ bool is_our_variable(std::string_view entry) {
 }
 
 }  // namespace
+
+std::int64_t parent_in(std::string_view stat) {
+  const std::size_t name_end = stat.rfind(')');
+  if (name_end == std::string_view::npos || stat.size() < name_end + 5) {
+    return 0;
+  }
+  std::int64_t parent = 0;
+  std::from_chars(stat.data() + name_end + 4, stat.data() + stat.size(), parent);
+  return parent;
+}
 
 std::string hold_name(const lockfile::Holder& holder) { return fmt::format("{}.{}", holder.nonce, holder.number); }
 

@@ -3,6 +3,7 @@
 
 #include <lockfile/holder.hpp>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,10 @@ inline constexpr const char* holds_variable = "LOCKCTL_HOLDS";
 
 /// True when the holder of the lock on `path` (absolute) is one of the programs that called us.
 [[nodiscard]] bool held_by_caller(std::string_view path, const lockfile::Holder& holder);
+
+/// The parent in the text of a /proc/PID/stat; 0 where it does not say. The fourth field, proc_pid_stat(5), after a
+/// name in brackets that may itself hold brackets and spaces.
+[[nodiscard]] std::int64_t parent_in(std::string_view stat);
 
 /// Our environment with the variables of a new hold.
 [[nodiscard]] std::vector<std::string> environment_within(std::string_view path, const lockfile::Holder& hold);

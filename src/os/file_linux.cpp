@@ -62,7 +62,7 @@ struct flock byte_range(short type, std::uint64_t byte) noexcept {
   return range;  // l_pid must be 0 for the F_OFD commands
 }
 
-// The line of /proc/self/mountinfo (proc(5)) for the mount that a descriptor is on; empty: cannot be found out.
+// The line of /proc/self/mountinfo for the mount that a descriptor is on; empty: cannot be found out.
 std::string mount_of(int descriptor) {
   std::ifstream descriptor_info("/proc/self/fdinfo/" + std::to_string(descriptor));
   std::string id;
@@ -70,20 +70,8 @@ std::string mount_of(int descriptor) {
     if (key == "mnt_id:" && descriptor_info >> id) break;
   }
   if (id.empty()) return {};
-  id += ' ';
   std::ifstream mounts("/proc/self/mountinfo");
-  for (std::string line; std::getline(mounts, line);) {
-    if (line.starts_with(id)) return line + ',';
-  }
-  return {};
-}
-
-// Byte-range locks that stay on this host: nfs(5), nolock and local_lock=all or posix; mount.cifs(8), nobrl. What
-// cannot be found out counts as staying.
-bool locks_stay_here(const std::string& mount) {
-  constexpr std::array<std::string_view, 4> options = {",nolock,", ",local_lock=all,", ",local_lock=posix,", ",nobrl,"};
-  return mount.empty() || std::any_of(options.begin(), options.end(),
-                                      [&](std::string_view option) { return mount.find(option) != std::string::npos; });
+  return line_of_mount(mounts, id);
 }
 
 // 9p and virtiofs may show the type of the file system that the other side has. Such a mount has no disk of its own,
@@ -92,7 +80,7 @@ bool is_what_it_says(const KnownFileSystem& known, int descriptor) {
   struct stat mounted = {};
   if (::fstat(descriptor, &mounted) < 0) return false;
   if (major(mounted.st_dev) != 0) return true;
-  return mount_of(descriptor).find(std::string(" - ") + known.name + " ") != std::string::npos;
+  return is_mount_of(mount_of(descriptor), known.name);
 }
 
 int flags_of(Open how) noexcept {
@@ -114,6 +102,26 @@ int flags_of(Open how) noexcept {
 }
 
 }  // namespace
+
+std::string line_of_mount(std::istream& mountinfo, std::string_view id) {
+  const std::string beginning = std::string(id) + ' ';
+  for (std::string line; std::getline(mountinfo, line);) {
+    if (line.starts_with(beginning)) return line + ',';
+  }
+  return {};
+}
+
+bool is_mount_of(std::string_view line, std::string_view type) {
+  // Spaces inside of the fields before it are written as \040.
+  return line.find(std::string(" - ").append(type).append(" ")) != std::string_view::npos;
+}
+
+bool locks_stay_here(std::string_view line) {
+  constexpr std::array<std::string_view, 4> options = {",nolock,", ",local_lock=all,", ",local_lock=posix,", ",nobrl,"};
+  return line.empty() || std::any_of(options.begin(), options.end(), [&](std::string_view option) {
+           return line.find(option) != std::string_view::npos;
+         });
+}
 
 Result<int> RealSystem::open(int at, const char* name, Open how, std::uint32_t mode) noexcept {
   return descriptor_result(::openat(at, name, flags_of(how), mode));

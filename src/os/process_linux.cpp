@@ -77,17 +77,20 @@ Result<std::uint64_t> RealSystem::process_start(std::int64_t pid) noexcept {
   std::array<char, 1024> text{};
   const auto size = read_small_file(path.data(), text);
   if (!size.ok()) return {0, size.error};
+  return start_in({text.data(), size.value});
+}
+
+Result<std::uint64_t> start_in(std::string_view stat) noexcept {
   // Field 2, the program's name in brackets, may hold spaces and brackets of its own; what follows the last one is
   // numbers. The start is field 22, the 20th after it.
-  const std::string_view line(text.data(), size.value);
-  std::size_t at = line.rfind(')');
+  std::size_t at = stat.rfind(')');
   if (at == std::string_view::npos) return {0, EINVAL};
   for (int field = 2; field < 22; ++field) {
-    at = line.find(' ', at + 1);
+    at = stat.find(' ', at + 1);
     if (at == std::string_view::npos) return {0, EINVAL};
   }
   std::uint64_t start = 0;
-  const auto parsed = std::from_chars(line.data() + at + 1, line.data() + line.size(), start);
+  const auto parsed = std::from_chars(stat.data() + at + 1, stat.data() + stat.size(), start);
   if (parsed.ec != std::errc{}) return {0, EINVAL};
   return {start, 0};
 }
