@@ -1,0 +1,104 @@
+// The oracles.
+#include "simulation/oracle.hpp"
+
+#include "simulation/run.hpp"
+
+#include <algorithm>
+
+namespace lockfile::simulation {
+
+// A forced break may have taken this hold if it was aimed at its process, or at whoever holds, and the hold stood when
+// the breaker looked. One break takes one hold.
+bool Oracle::excuse(Hold& hold) {
+  if (hold.excused_by) return true;
+  for (std::size_t i = 0; i < breaks_.size(); ++i) {
+    Break& each = breaks_[i];
+    if (each.excuses || (each.over && !each.said_broken)) continue;
+    if (each.pid && *each.pid != hold.pid) continue;
+    if (hold.published > each.seen_at) continue;
+    each.excuses = true;
+    hold.excused_by = i;
+    return true;
+  }
+  return false;
+}
+
+std::string Oracle::granted(const Participant& by, std::uint64_t process, std::int64_t pid, std::size_t published,
+                            bool foreign) {
+  for (Hold& each : holds_) {
+    if (each.ended || each.dead || each.lost) continue;
+    each.lost = true;
+    if (!excuse(each)) {
+      return by.name + " was granted the lock while " + each.by->name + " held it";
+    }
+  }
+  Hold& hold = holds_.emplace_back();
+  hold.by = &by;
+  hold.process = process;
+  hold.pid = pid;
+  hold.published = published;
+  hold.foreign = foreign;
+  return {};
+}
+
+const Hold* Oracle::hold_of(const Participant& by) const noexcept {
+  for (auto each = holds_.rbegin(); each != holds_.rend(); ++each) {
+    if (each->by == &by) return &*each;
+  }
+  return nullptr;
+}
+
+void Oracle::release_begins(const Participant& by) {
+  for (Hold& each : holds_) {
+    if (each.by == &by) each.ended = true;
+  }
+}
+
+std::string Oracle::released(const Participant& by, bool lost, bool failed) {
+  const auto hold = std::find_if(holds_.rbegin(), holds_.rend(), [&](const Hold& each) { return each.by == &by; });
+  if (hold == holds_.rend() || hold->dead) return {};
+  if (lost && !hold->lost) {
+    hold->lost = true;
+    if (!excuse(*hold)) return "the hold of " + by.name + " was removed, and nobody broke it by force";
+  } else if (!lost && !failed && hold->lost) {
+    return by.name + " released a hold that was not its own any more, and was not told";
+  }
+  return {};
+}
+
+void Oracle::died(std::uint64_t process) {
+  for (Hold& each : holds_) {
+    if (each.process == process) each.dead = true;
+  }
+}
+
+std::size_t Oracle::break_begins(const Participant& by, std::optional<std::int64_t> pid, std::size_t seen_at) {
+  breaks_.push_back({.by = &by, .pid = pid, .seen_at = seen_at});
+  return breaks_.size() - 1;
+}
+
+std::string Oracle::break_ended(std::size_t which, bool said_broken) {
+  Break& ended = breaks_[which];
+  ended.over = true;
+  ended.said_broken = said_broken;
+  if (said_broken || !ended.excuses) return {};
+  // The hold that counted on it may have been taken by another break; else nobody took it.
+  ended.excuses = false;
+  for (Hold& each : holds_) {
+    if (each.excused_by != which) continue;
+    each.excused_by.reset();
+    if (!excuse(each)) {
+      return "the hold of " + each.by->name + " was removed by " + ended.by->name +
+             ", whose forced break said that it broke nothing";
+    }
+  }
+  return {};
+}
+
+const Hold* Oracle::live_hold() const noexcept {
+  const auto live = std::find_if(holds_.begin(), holds_.end(),
+                                 [](const Hold& each) { return !each.ended && !each.dead && !each.lost; });
+  return live == holds_.end() ? nullptr : &*live;
+}
+
+}  // namespace lockfile::simulation

@@ -1,0 +1,58 @@
+// What must never be: sentences about holders, judged from what the verbs told their callers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lockfile::simulation {
+
+struct Participant;
+
+/// A hold as its caller sees it: from the return of the verb that granted it to the call that ends it.
+struct Hold {
+  const Participant* by = nullptr;
+  std::uint64_t process = 0;
+  std::int64_t pid = 0;
+  std::size_t published = 0;  ///< the step in which W came to mean it
+  bool ended = false;         ///< its caller has begun to release it
+  bool dead = false;          ///< its process has died
+  bool foreign = false;       ///< a plain locker's
+  bool lost = false;          ///< somebody else was granted meanwhile, or its release said that it was broken
+  std::optional<std::size_t> excused_by;
+};
+
+/// A forced break: which holds it may have removed.
+struct Break {
+  const Participant* by = nullptr;
+  std::optional<std::int64_t> pid;  ///< whose hold; nothing: whoever holds
+  std::size_t seen_at = 0;          ///< the step at which the hold had been seen
+  bool over = false;
+  bool said_broken = false;
+  bool excuses = false;  ///< some lost hold counts on it
+};
+
+class Oracle {
+ public:
+  /// What went wrong, as a sentence; empty: nothing.
+  [[nodiscard]] std::string granted(const Participant& by, std::uint64_t process, std::int64_t pid,
+                                    std::size_t published, bool foreign);
+  void release_begins(const Participant& by);
+  /// `lost`: NotLocked or NotMyLock.
+  [[nodiscard]] std::string released(const Participant& by, bool lost, bool failed);
+  void died(std::uint64_t process);
+  [[nodiscard]] std::size_t break_begins(const Participant& by, std::optional<std::int64_t> pid, std::size_t seen_at);
+  [[nodiscard]] std::string break_ended(std::size_t which, bool said_broken);
+  /// Is there a hold whose caller lives and has not ended it, and that is not known to be lost?
+  [[nodiscard]] const Hold* live_hold() const noexcept;
+  [[nodiscard]] const Hold* hold_of(const Participant& by) const noexcept;
+
+ private:
+  [[nodiscard]] bool excuse(Hold& hold);
+  std::vector<Hold> holds_;
+  std::vector<Break> breaks_;
+};
+
+}  // namespace lockfile::simulation

@@ -1,0 +1,769 @@
+// The deeds of the simulated kernel.
+#include "simulation/world.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <functional>
+
+namespace lockfile::simulation {
+namespace {
+
+enum Thing : std::uint64_t {
+  a_name = 1,
+  a_listing,
+  content,
+  meta,
+  byte_locks,
+  watchers,
+  a_queue,
+  a_process,
+  clock,
+  numbers,
+  memory
+};
+
+// What inotify(7) reports.
+enum Events : unsigned {
+  attrib = 1,
+  delete_self = 2,
+  move_self = 4,
+  close_write = 8,
+  modify = 16,
+  create = 32,
+  removed = 64,
+  moved = 128,
+};
+
+unsigned mask_of(os::Notice what) noexcept {
+  switch (what) {
+    case os::Notice::file:
+      return attrib | delete_self | move_self | close_write | modify;
+    case os::Notice::word:
+    case os::Notice::contents:
+      break;
+  }
+  return attrib | delete_self | move_self | create | removed | moved;
+}
+
+std::uint64_t mix(std::uint64_t value) noexcept {
+  value += 0x9E37'79B9'7F4A'7C15U;
+  value = (value ^ (value >> 30U)) * 0xBF58'476D'1CE4'E5B9U;
+  value = (value ^ (value >> 27U)) * 0x94D0'49BB'1331'11EBU;
+  return value ^ (value >> 31U);
+}
+
+constexpr int most_descriptors = 1024;
+
+}  // namespace
+
+bool disturb(const Footprint& one, const Footprint& other) noexcept {
+  return std::any_of(one.begin(), one.end(), [&](const Touch& mine) {
+    return std::any_of(other.begin(), other.end(), [&](const Touch& yours) {
+      return mine.what == yours.what && (mine.how == Touch::How::change || mine.how != yours.how);
+    });
+  });
+}
+
+World::World(const FileSystemKind& kind) : kind_(kind) { root_ = &new_node(os::FileType::directory, 0755); }
+
+void World::touch(std::uint64_t kind, std::uint64_t id, Touch::How how) {
+  const std::uint64_t what = mix(kind * 0x1'0000'0000U + id);
+  for (Touch& each : touched_) {
+    if (each.what != what) continue;
+    if (each.how != how) each.how = Touch::How::change;
+    return;
+  }
+  touched_.push_back({what, how});
+}
+
+void World::touch_name(const Node& directory, std::string_view name, Touch::How how) {
+  touch(a_name, mix(directory.id) ^ std::hash<std::string_view>{}(name), how);
+  if (how == Touch::How::change) touch(a_listing, directory.id, Touch::How::add);
+}
+
+Host& World::add_host(std::string name) {
+  Host& host = hosts_.emplace_back();
+  host.id = next_id_++;
+  host.name = std::move(name);
+  host.boot = "boot-1-of-" + host.name;
+  host.boots = 1;
+  return host;
+}
+
+Process& World::add_process(Host& host, std::string name, std::uint64_t space, std::int64_t pid) {
+  Process& process = processes_.emplace_back();
+  process.name = std::move(name);
+  process.host = &host;
+  process.space = space;
+  process.pid = pid != 0 ? pid : next_pid_++;
+  process.start = 1000 + processes_.size();
+  process.id = next_id_++;
+  return process;
+}
+
+Node& World::new_node(os::FileType type, std::uint32_t mode) {
+  Node& node = nodes_.emplace_back();
+  node.id = next_id_++;
+  node.type = type;
+  node.mode = mode;
+  touch(numbers, 0, Touch::How::change);
+  if (free_numbers_.empty()) {
+    node.number = next_number_++;
+  } else {
+    node.number = free_numbers_.back();
+    free_numbers_.pop_back();
+  }
+  return node;
+}
+
+void World::free_if_unused(Node& node) {
+  if (node.links > 0 || node.opened > 0 || node.freed) return;
+  notice(node, delete_self);
+  for (const Watcher& each : node.watchers) tell(each);  // IN_IGNORED
+  touch(watchers, node.id, Touch::How::change);
+  node.watchers.clear();
+  node.freed = true;
+  touch(numbers, 0, Touch::How::change);
+  free_numbers_.push_back(node.number);
+}
+
+void World::notice(Node& node, unsigned events) {
+  touch(watchers, node.id, Touch::How::look);
+  for (const Watcher& each : node.watchers) {
+    if ((mask_of(each.what) & events) != 0) tell(each);
+  }
+}
+
+void World::tell(const Watcher& watcher) {
+  if (kind_.network && watcher.queue->host != acting_) return;
+  touch(a_queue, watcher.queue->id, Touch::How::add);
+  watcher.queue->notices.push_back(watcher.number);
+}
+
+void World::enter(Node& directory, std::string_view name, Node& node) {
+  touch_name(directory, name, Touch::How::change);
+  directory.entries.emplace(name, &node);
+  ++node.links;
+  touch(meta, node.id, Touch::How::add);
+}
+
+void World::leave(Node& directory, std::string_view name, Node& node) {
+  touch_name(directory, name, Touch::How::change);
+  directory.entries.erase(directory.entries.find(name));
+  --node.links;
+  touch(meta, node.id, Touch::How::add);
+}
+
+Node* World::find(Process& by, Node& directory, std::string_view name, bool fresh) {
+  if (name == ".") return &directory;
+  const auto entry = directory.entries.find(name);
+  Node* const now = entry == directory.entries.end() ? nullptr : entry->second;
+  if (!kind_.network) {
+    touch_name(directory, name, Touch::How::look);
+    return now;
+  }
+  auto& remembered = by.host->remembered;
+  const std::pair<std::uint64_t, std::string> key(directory.id, name);
+  touch(memory, mix(by.host->id) ^ mix(directory.id) ^ std::hash<std::string_view>{}(name), Touch::How::change);
+  const auto before = remembered.find(key);
+  if (!fresh && before != remembered.end() && (before->second == nullptr || !before->second->freed)) {
+    return before->second;
+  }
+  touch_name(directory, name, Touch::How::look);
+  remembered[key] = now;
+  return now;
+}
+
+Description* World::description(Process& by, int number) {
+  const auto found = by.descriptors.find(number);
+  return found == by.descriptors.end() ? nullptr : found->second;
+}
+
+Description& World::new_description(Process& by, Description::Kind kind, int& number) {
+  number = 3;
+  while (by.descriptors.contains(number)) ++number;
+  Description& made = descriptions_.emplace_back();
+  made.kind = kind;
+  made.references = 1;
+  made.id = next_id_++;
+  made.host = by.host;
+  by.descriptors[number] = &made;
+  return made;
+}
+
+os::FileInfo World::info_of(const Node& node) {
+  os::FileInfo info;
+  info.device = 1;
+  info.inode = node.number;
+  info.links = node.links;
+  info.type = node.type;
+  info.mode = node.mode;
+  info.size = node.bytes.size();
+  return info;
+}
+
+os::Result<Node*> World::look_up_directory(Process& by, Node* at, std::string_view name) {
+  Node* const node = find(by, *at, name, false);
+  if (node == nullptr) return {nullptr, ENOENT};
+  if (node->type == os::FileType::directory) return {node, 0};
+  return {nullptr, node->type == os::FileType::symlink ? ELOOP : ENOTDIR};
+}
+
+os::Result<int> World::open(Process& by, Node* at, std::string_view name, os::Open how, std::uint32_t mode) {
+  if (static_cast<int>(by.descriptors.size()) >= most_descriptors) return {-1, EMFILE};
+  Node* node = nullptr;
+  if (how == os::Open::temporary) {
+    if (!kind_.unnamed_files) return {-1, EOPNOTSUPP};
+    node = &new_node(os::FileType::regular, mode & 0777U);
+  } else {
+    node = find(by, *at, name, true);
+    if (how == os::Open::create) {
+      if (node != nullptr) return {-1, EEXIST};
+      if (at->freed || (at != root_ && at->links == 0)) return {-1, ENOENT};
+      node = &new_node(os::FileType::regular, mode & 0777U);
+      enter(*at, name, *node);
+      notice(*at, create);
+      if (kind_.network) by.host->remembered[{at->id, std::string(name)}] = node;
+    } else if (node == nullptr) {
+      return {-1, ENOENT};
+    } else if (node->type == os::FileType::symlink) {
+      return {-1, ELOOP};
+    } else if (how == os::Open::directory && node->type != os::FileType::directory) {
+      return {-1, ENOTDIR};
+    } else if (how == os::Open::update && node->type == os::FileType::directory) {
+      return {-1, EISDIR};
+    }
+  }
+  int number = -1;
+  Description& made = new_description(by, Description::Kind::file, number);
+  made.node = node;
+  made.writable = how != os::Open::look && how != os::Open::directory;
+  ++node->opened;
+  return {number, 0};
+}
+
+void World::drop_locks(Node& node, const Description& by) {
+  std::erase_if(node.locks, [&](const ByteLock& each) {
+    if (each.by != &by) return false;
+    for (std::uint64_t block = each.first >> 16U; block <= (each.end - 1) >> 16U; ++block) {
+      touch(byte_locks, mix(node.id) ^ block, Touch::How::change);
+    }
+    return true;
+  });
+}
+
+void World::drop(Description& made) {
+  if (made.kind == Description::Kind::file) {
+    Node& node = *made.node;
+    drop_locks(node, made);
+    --node.opened;
+    if (node.silly.first != nullptr && node.opened == 0) {
+      auto [directory, name] = node.silly;
+      node.silly = {};
+      leave(*directory, name, node);
+      notice(*directory, removed);
+    }
+    free_if_unused(node);
+  } else if (made.kind == Description::Kind::queue) {
+    for (Node& node : nodes_) {
+      const auto gone = std::erase_if(node.watchers, [&](const Watcher& each) { return each.queue == made.queue; });
+      if (gone > 0) touch(watchers, node.id, Touch::How::change);
+    }
+  }
+}
+
+bool World::close_begins(Process& by, int number) {
+  Description* const made = description(by, number);
+  if (made == nullptr) return false;
+  if (made->references == 1 && made->kind == Description::Kind::file) {
+    if (made->writable && made->node->type == os::FileType::regular) notice(*made->node, close_write);
+    const auto& locks = made->node->locks;
+    const bool locked = std::any_of(locks.begin(), locks.end(), [&](const ByteLock& each) { return each.by == made; });
+    if (locked && !made->node->watchers.empty()) return true;
+  }
+  close_finally(by, number);
+  return false;
+}
+
+void World::close_finally(Process& by, int number) {
+  Description* const made = description(by, number);
+  if (made == nullptr) return;
+  by.descriptors.erase(number);
+  if (--made->references == 0) drop(*made);
+}
+
+os::Result<std::size_t> World::read(Process& by, int descriptor, std::span<char> into, std::uint64_t offset) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file) return {0, EBADF};
+  const Node& node = *made->node;
+  if (node.type == os::FileType::directory) return {0, EISDIR};
+  touch(content, node.id, Touch::How::look);
+  if (offset >= node.bytes.size()) return {0, 0};
+  return {node.bytes.copy(into.data(), into.size(), offset), 0};
+}
+
+os::Result<std::size_t> World::write(Process& by, int descriptor, std::string_view bytes, std::uint64_t offset) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file || !made->writable) return {0, EBADF};
+  Node& node = *made->node;
+  touch(content, node.id, Touch::How::change);
+  if (node.bytes.size() < offset + bytes.size()) node.bytes.resize(offset + bytes.size());
+  node.bytes.replace(offset, bytes.size(), bytes);
+  node.writer = by.host;
+  notice(node, modify);
+  return {bytes.size(), 0};
+}
+
+os::Status World::sync(Process& by, int descriptor) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file) return EBADF;
+  touch(content, made->node->id, Touch::How::change);
+  made->node->synced = made->node->bytes;
+  return 0;
+}
+
+os::Result<os::FileInfo> World::stat(Process& by, int descriptor) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr) return {{}, EBADF};
+  if (made->kind != Description::Kind::file) return {{}, 0};
+  touch(meta, made->node->id, Touch::How::look);
+  return {info_of(*made->node), 0};
+}
+
+os::Result<os::FileInfo> World::stat_at(Process& by, Node* at, std::string_view name, os::Links) {
+  const Node* const node = find(by, *at, name, false);
+  if (node == nullptr) return {{}, ENOENT};
+  touch(meta, node->id, Touch::How::look);
+  return {info_of(*node), 0};
+}
+
+// Runs a deed that changes names; where its reply is lost, the client's retry runs it again and gets that answer.
+template <class Deed>
+os::Status World::answered(Process& by, Deed deed) {
+  const os::Status first = deed();
+  if (!by.lose_next_reply || first != 0) return first;
+  by.lose_next_reply = false;
+  return deed();
+}
+
+os::Status World::link(Process& by, Node* from_at, std::string_view from, Node* to_at, std::string_view to) {
+  if (!kind_.hard_links) return EPERM;
+  // A client that remembers the name does not ask.
+  if (kind_.network && find(by, *to_at, to, false) != nullptr) return EEXIST;
+  return answered(by, [&]() -> os::Status {
+    Node* const node = find(by, *from_at, from, true);
+    if (node == nullptr) return ENOENT;
+    if (node->type == os::FileType::directory) return EPERM;
+    if (find(by, *to_at, to, true) != nullptr) return EEXIST;
+    touch(meta, to_at->id, Touch::How::look);
+    if (to_at != root_ && to_at->links == 0) return ENOENT;
+    enter(*to_at, to, *node);
+    if (kind_.network) by.host->remembered[{to_at->id, std::string(to)}] = node;
+    notice(*node, attrib);
+    notice(*to_at, create);
+    return 0;
+  });
+}
+
+os::Status World::link_temporary(Process& by, int descriptor, Node* at, std::string_view name) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file) return EBADF;
+  if (find(by, *at, name, true) != nullptr) return EEXIST;
+  if (at != root_ && at->links == 0) return ENOENT;
+  enter(*at, name, *made->node);
+  if (kind_.network) by.host->remembered[{at->id, std::string(name)}] = made->node;
+  notice(*at, create);
+  return 0;
+}
+
+os::Status World::unlink(Process& by, Node* at, std::string_view name) {
+  return answered(by, [&]() -> os::Status {
+    Node* const node = find(by, *at, name, true);
+    if (node == nullptr) return ENOENT;
+    if (node->type == os::FileType::directory) return EISDIR;
+    leave(*at, name, *node);
+    if (kind_.network) by.host->remembered[{at->id, std::string(name)}] = nullptr;
+    notice(*at, removed);
+    const bool open_here = std::any_of(descriptions_.begin(), descriptions_.end(), [&](const Description& each) {
+      return each.references > 0 && each.node == node && each.host == by.host;
+    });
+    if (kind_.network && node->links == 0 && open_here) {
+      // The client renames what it has open instead of removing it.
+      node->silly = {at, ".nfs" + std::to_string(node->id)};
+      enter(*at, node->silly.second, *node);
+    }
+    notice(*node, attrib);
+    free_if_unused(*node);
+    return 0;
+  });
+}
+
+os::Status World::make_directory(Process& by, Node* at, std::string_view name, std::uint32_t mode) {
+  return answered(by, [&]() -> os::Status {
+    if (find(by, *at, name, true) != nullptr) return EEXIST;
+    if (at != root_ && at->links == 0) return ENOENT;
+    Node& node = new_node(os::FileType::directory, mode);
+    enter(*at, name, node);
+    if (kind_.network) by.host->remembered[{at->id, std::string(name)}] = &node;
+    notice(*at, create);
+    return 0;
+  });
+}
+
+os::Status World::remove_directory(Process& by, Node* at, std::string_view name) {
+  return answered(by, [&]() -> os::Status {
+    Node* const node = find(by, *at, name, true);
+    if (node == nullptr) return ENOENT;
+    if (node->type != os::FileType::directory) return ENOTDIR;
+    touch(a_listing, node->id, Touch::How::look);
+    if (!node->entries.empty()) return ENOTEMPTY;
+    leave(*at, name, *node);
+    if (kind_.network) by.host->remembered[{at->id, std::string(name)}] = nullptr;
+    notice(*at, removed);
+    // No event on the directory itself while anybody has it open.
+    free_if_unused(*node);
+    return 0;
+  });
+}
+
+os::Status World::rename(Process& by, Node* from_at, std::string_view from, Node* to_at, std::string_view to,
+                         bool replace) {
+  if (!replace && !kind_.rename_new) return EINVAL;
+  return answered(by, [&]() -> os::Status {
+    Node* const node = find(by, *from_at, from, true);
+    if (node == nullptr) return ENOENT;
+    Node* const there = find(by, *to_at, to, true);
+    if (there != nullptr && !replace) return EEXIST;
+    touch(meta, to_at->id, Touch::How::look);
+    if (to_at != root_ && to_at->links == 0) return ENOENT;
+    if (there == node) return 0;
+    if (there != nullptr) {
+      const bool directory = node->type == os::FileType::directory;
+      if (there->type == os::FileType::directory) {
+        touch(a_listing, there->id, Touch::How::look);
+        if (!directory) return EISDIR;
+        if (!there->entries.empty()) return ENOTEMPTY;
+      } else if (directory) {
+        return ENOTDIR;
+      }
+      leave(*to_at, to, *there);
+    }
+    leave(*from_at, from, *node);
+    enter(*to_at, to, *node);
+    if (kind_.network) {
+      by.host->remembered[{from_at->id, std::string(from)}] = nullptr;
+      by.host->remembered[{to_at->id, std::string(to)}] = node;
+    }
+    notice(*from_at, moved);
+    if (to_at != from_at) notice(*to_at, moved);
+    notice(*node, move_self);
+    if (there != nullptr) {
+      if (there->type != os::FileType::directory) notice(*there, attrib);
+      free_if_unused(*there);
+    }
+    return 0;
+  });
+}
+
+os::Status World::make_symlink(Process& by, std::string_view target, Node* at, std::string_view name) {
+  if (find(by, *at, name, true) != nullptr) return EEXIST;
+  Node& node = new_node(os::FileType::symlink, 0777);
+  node.target = target;
+  enter(*at, name, node);
+  notice(*at, create);
+  return 0;
+}
+
+os::Status World::set_mode(Process& by, int descriptor, std::uint32_t mode) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file) return EBADF;
+  made->node->mode = mode;
+  touch(meta, made->node->id, Touch::How::change);
+  notice(*made->node, attrib);
+  return 0;
+}
+
+os::Result<std::vector<std::string>> World::list(Process& by, int descriptor) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file) return {{}, EBADF};
+  if (made->node->type != os::FileType::directory) return {{}, ENOTDIR};
+  touch(a_listing, made->node->id, Touch::How::look);
+  os::Result<std::vector<std::string>> names;
+  for (const auto& [name, node] : made->node->entries) names.value.push_back(name);
+  return names;
+}
+
+bool World::overlaps(const ByteLock& lock, Process& by, std::uint64_t first, std::uint64_t end) const {
+  const bool seen = lock.seen_on == by.host || (lock.seen_on == nullptr && !by.host->locks_stay_here);
+  return seen && lock.first < end && first < lock.end;
+}
+
+os::Status World::try_lock(Process& by, int descriptor, std::uint64_t byte) {
+  if (!kind_.byte_locks) return ENOLCK;
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file || !made->writable) return EBADF;
+  Node& node = *made->node;
+  const bool taken = std::any_of(node.locks.begin(), node.locks.end(), [&](const ByteLock& each) {
+    return each.by != made && overlaps(each, by, byte, byte + 1);
+  });
+  touch(byte_locks, mix(node.id) ^ (byte >> 16U), taken ? Touch::How::look : Touch::How::change);
+  if (taken) return EAGAIN;
+  const bool mine = std::any_of(node.locks.begin(), node.locks.end(), [&](const ByteLock& each) {
+    return each.by == made && each.first <= byte && byte < each.end;
+  });
+  if (!mine) node.locks.push_back({byte, byte + 1, made, by.host->locks_stay_here ? by.host : nullptr});
+  return 0;
+}
+
+os::Status World::unlock(Process& by, int descriptor, std::uint64_t first, std::uint64_t count) {
+  if (!kind_.byte_locks) return ENOLCK;
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file) return EBADF;
+  Node& node = *made->node;
+  const std::uint64_t end = first + count;
+  touch(byte_locks, mix(node.id) ^ (first >> 16U), Touch::How::change);
+  std::vector<ByteLock> kept;
+  for (const ByteLock& each : node.locks) {
+    if (each.by != made || each.end <= first || end <= each.first) {
+      kept.push_back(each);
+      continue;
+    }
+    if (each.first < first) kept.push_back({each.first, first, made, each.seen_on});
+    if (end < each.end) kept.push_back({end, each.end, made, each.seen_on});
+  }
+  node.locks = std::move(kept);
+  return 0;
+}
+
+os::Result<bool> World::lock_seen(Process& by, int descriptor, std::uint64_t byte) {
+  if (!kind_.byte_locks) return {false, ENOLCK};
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file) return {false, EBADF};
+  touch(byte_locks, mix(made->node->id) ^ (byte >> 16U), Touch::How::look);
+  const auto& locks = made->node->locks;
+  return {std::any_of(locks.begin(), locks.end(),
+                      [&](const ByteLock& each) { return each.by != made && overlaps(each, by, byte, byte + 1); }),
+          0};
+}
+
+os::Result<int> World::duplicate(Process& by, int descriptor) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr) return {-1, EBADF};
+  int number = 3;
+  while (by.descriptors.contains(number)) ++number;
+  by.descriptors[number] = made;
+  ++made->references;
+  return {number, 0};
+}
+
+Process* World::process_seen(Process& by, std::int64_t pid) {
+  Process* found = nullptr;
+  for (Process& each : processes_) {
+    if (each.host == by.host && each.space == by.space && each.pid == pid && each.state != Process::State::reaped) {
+      found = &each;
+    }
+  }
+  touch(a_process, mix(by.space) ^ static_cast<std::uint64_t>(pid), Touch::How::look);
+  return found;
+}
+
+os::Result<int> World::open_process(Process& by, std::int64_t pid) {
+  Process* const seen = process_seen(by, pid);
+  if (seen == nullptr) return {-1, ESRCH};
+  int number = -1;
+  new_description(by, Description::Kind::process, number).process = seen;
+  return {number, 0};
+}
+
+os::Result<bool> World::readable(Process& by, int descriptor) {
+  const Description* const made = description(by, descriptor);
+  if (made == nullptr) return {false, EBADF};
+  if (made->kind == Description::Kind::process) {
+    touch(a_process, mix(made->process->space) ^ static_cast<std::uint64_t>(made->process->pid), Touch::How::look);
+  } else if (made->kind == Description::Kind::queue) {
+    touch(a_queue, made->queue->id, Touch::How::look);
+  }
+  return {would_fire(by, descriptor), 0};
+}
+
+bool World::would_fire(Process& by, int descriptor) {
+  const Description* const made = description(by, descriptor);
+  if (made == nullptr) return true;  // POLLNVAL
+  switch (made->kind) {
+    case Description::Kind::process:
+      return made->process->state == Process::State::zombie || made->process->state == Process::State::reaped;
+    case Description::Kind::queue:
+      return made->queue->set || !made->queue->notices.empty();
+    case Description::Kind::file:
+      break;
+  }
+  return true;
+}
+
+bool World::process_exists(Process& by, std::int64_t pid) { return process_seen(by, pid) != nullptr; }
+
+os::Result<std::uint64_t> World::process_start(Process& by, std::int64_t pid) {
+  const Process* const seen = process_seen(by, pid);
+  if (seen == nullptr) return {0, ENOENT};
+  return {seen->start, 0};
+}
+
+std::uint64_t World::random(Process& by) { return mix(by.id * 1'000'003 + ++by.drawn); }
+
+os::Result<int> World::notify_open(Process& by) {
+  if (!kind_.notices) return {-1, EMFILE};
+  return event_open(by);
+}
+
+os::Result<int> World::event_open(Process& by) {
+  int number = -1;
+  Description& made = new_description(by, Description::Kind::queue, number);
+  made.queue = &queues_.emplace_back();
+  made.queue->id = next_id_++;
+  made.queue->host = by.host;
+  return {number, 0};
+}
+
+os::Result<int> World::notify_add(Process& by, int notify, int descriptor, os::Notice what) {
+  Description* const on = description(by, notify);
+  Description* const made = description(by, descriptor);
+  if (on == nullptr || on->kind != Description::Kind::queue) return {-1, EBADF};
+  if (made == nullptr || made->kind != Description::Kind::file) return {-1, ENOENT};
+  touch(watchers, made->node->id, Touch::How::change);
+  for (const Watcher& each : made->node->watchers) {
+    if (each.queue == on->queue && each.what == what) return {each.number, 0};
+  }
+  const int number = on->queue->next_watch++;
+  made->node->watchers.push_back({on->queue, number, what});
+  return {number, 0};
+}
+
+void World::notify_remove(Process& by, int notify, int watch) {
+  Description* const on = description(by, notify);
+  if (on == nullptr || on->kind != Description::Kind::queue) return;
+  for (Node& node : nodes_) {
+    const auto gone = std::erase_if(
+        node.watchers, [&](const Watcher& each) { return each.queue == on->queue && each.number == watch; });
+    if (gone == 0) continue;
+    touch(watchers, node.id, Touch::How::change);
+    touch(a_queue, on->queue->id, Touch::How::add);
+    on->queue->notices.push_back(watch);  // IN_IGNORED
+  }
+}
+
+os::Result<std::vector<os::Notification>> World::notify_read(Process& by, int notify) {
+  Description* const on = description(by, notify);
+  if (on == nullptr || on->kind != Description::Kind::queue) return {{}, EBADF};
+  touch(a_queue, on->queue->id, Touch::How::change);
+  os::Result<std::vector<os::Notification>> got;
+  for (const int watch : on->queue->notices) got.value.push_back({watch, false});
+  on->queue->notices.clear();
+  return got;
+}
+
+void World::event_set(Process& by, int event) {
+  Description* const on = description(by, event);
+  if (on == nullptr || on->kind != Description::Kind::queue) return;
+  touch(a_queue, on->queue->id, Touch::How::add);
+  on->queue->set = true;
+}
+
+void World::event_clear(Process& by, int event) {
+  Description* const on = description(by, event);
+  if (on == nullptr || on->kind != Description::Kind::queue) return;
+  touch(a_queue, on->queue->id, Touch::How::change);
+  on->queue->set = false;
+}
+
+std::chrono::steady_clock::time_point World::now() {
+  touch(clock, 0, Touch::How::look);
+  return now_;
+}
+
+void World::advance_to(std::chrono::steady_clock::time_point when) {
+  touch(clock, 0, Touch::How::change);
+  now_ = std::max(now_, when);
+  // A client believes its memory for some seconds at most.
+  if (kind_.network) forget_remembered();
+}
+
+void World::forget_remembered() {
+  for (Host& each : hosts_) each.remembered.clear();
+}
+
+void World::die_begins(Process& process) {
+  process.state = Process::State::exiting;
+  for (const auto& [number, made] : process.descriptors) {
+    if (made->references == 1 && made->kind == Description::Kind::file && made->writable) {
+      notice(*made->node, close_write);
+    }
+  }
+}
+
+void World::die_closes(Process& process) { close_all(process); }
+
+void World::close_all(Process& process) {
+  while (!process.descriptors.empty()) close_finally(process, process.descriptors.begin()->first);
+}
+
+void World::die_ends(Process& process) {
+  process.state = Process::State::zombie;
+  touch(a_process, mix(process.space) ^ static_cast<std::uint64_t>(process.pid), Touch::How::change);
+}
+
+Process& World::reuse_pid(Process& dead) {
+  dead.state = Process::State::reaped;
+  touch(a_process, mix(dead.space) ^ static_cast<std::uint64_t>(dead.pid), Touch::How::change);
+  return add_process(*dead.host, "a stranger with the pid of " + dead.name, dead.space, dead.pid);
+}
+
+Process& World::fork(Process& parent) {
+  Process& child = add_process(*parent.host, "child of " + parent.name, parent.space);
+  child.descriptors = parent.descriptors;
+  for (const auto& [number, made] : child.descriptors) {
+    ++made->references;
+    if (made->kind == Description::Kind::file) touch(meta, made->node->id, Touch::How::add);
+  }
+  return child;
+}
+
+void World::power_cut(Host& host) {
+  for (Process& each : processes_) {
+    if (each.host != &host || each.state == Process::State::reaped) continue;
+    close_all(each);
+    die_ends(each);
+    each.state = Process::State::reaped;
+  }
+  for (Node& node : nodes_) {
+    if (node.writer != &host || node.bytes == node.synced) continue;
+    touch(content, node.id, Touch::How::change);
+    node.bytes = node.synced;
+  }
+  host.remembered.clear();
+  host.boot = "boot-" + std::to_string(++host.boots) + "-of-" + host.name;
+}
+
+void World::drop_locks_of(Host& host) {
+  for (Node& node : nodes_) {
+    for (const Description& each : descriptions_) {
+      if (each.host == &host && each.node == &node) drop_locks(node, each);
+    }
+  }
+}
+
+Node* World::peek(std::string_view directory, std::string_view name) const {
+  const auto at = root_->entries.find(directory);
+  if (at == root_->entries.end()) return nullptr;
+  const auto found = at->second->entries.find(name);
+  return found == at->second->entries.end() ? nullptr : found->second;
+}
+
+std::vector<std::string> World::peek_list(std::string_view directory) const {
+  std::vector<std::string> names;
+  const auto at = root_->entries.find(directory);
+  if (at == root_->entries.end()) return names;
+  for (const auto& [name, node] : at->second->entries) names.push_back(name);
+  return names;
+}
+
+}  // namespace lockfile::simulation
