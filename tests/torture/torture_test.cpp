@@ -1,0 +1,68 @@
+// The short form of the torture: every course, bounded by a number of kills. And it must bite: each lock that is wrong
+// on purpose is found out. The long form is `torture --help`.
+#include "torture/torture.hpp"
+
+#include <gtest/gtest.h>
+
+#include <iostream>
+
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+
+namespace lockfile::torture {
+namespace {
+
+using namespace std::chrono_literals;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) || \
+    __has_feature(thread_sanitizer)
+constexpr long factor = 4;  // a process is born and dies so much more slowly
+#else
+constexpr long factor = 1;
+#endif
+constexpr long kills = 120 / factor;
+
+class Torture : public ::testing::TestWithParam<Course> {};
+INSTANTIATE_TEST_SUITE_P(every, Torture, ::testing::ValuesIn(courses()),
+                         [](const auto& each) { return each.param.name; });
+
+void say(const Report& report, const Settings& settings) {
+  std::cout << report.kills << " kills (1/" << factor << " of the full number), " << report.stops << " stops, "
+            << report.holds << " holds, " << report.taken_over << " taken over from the dead, " << report.forced
+            << " broken by force, seed " << settings.seed << "\n";
+  for (const std::string& each : report.sentences) std::cout << each << "\n";
+}
+
+TEST_P(Torture, breaks_no_law) {
+  const Settings settings{.kills = kills, .by_command = GetParam().name == "mixed"};
+  const Report report = torture(GetParam(), settings);
+  say(report, settings);
+  for (const std::string& each : report.sentences) ADD_FAILURE() << each;
+  EXPECT_GE(report.kills, kills);
+  EXPECT_GT(report.stops, 0);
+  EXPECT_GT(report.taken_over, 0);
+  EXPECT_EQ(report.forced > 0, GetParam().forced || GetParam().variants.front()->missing.marks);
+}
+
+TEST(TortureMatrix, is_every_variant_the_mixture_and_four_with_forced_breaks) {
+  EXPECT_EQ(courses().size(), testing::variants().size() + 1 + 4);
+}
+
+class Wrong : public ::testing::TestWithParam<WrongCourse> {};
+INSTANTIATE_TEST_SUITE_P(every, Wrong, ::testing::ValuesIn(wrong_courses()),
+                         [](const auto& each) { return each.param.course.name; });
+
+TEST_P(Wrong, lock_is_found_out) {
+  const Settings settings{.kills = 50 * kills, .stuck = 1s, .until = GetParam().breaks};
+  const Report report = torture(GetParam().course, settings);
+  say(report, settings);
+  EXPECT_GT(report.count(GetParam().breaks), 0);
+}
+
+}  // namespace
+
+void PrintTo(const Course& course, std::ostream* out) { *out << course.name; }
+void PrintTo(const WrongCourse& wrong, std::ostream* out) { *out << wrong.course.name; }
+
+}  // namespace lockfile::torture
