@@ -176,6 +176,13 @@ os::Status Claim::write(std::string_view bytes) noexcept {
   return directory_->local() ? 0 : system().sync(file_.get());
 }
 
+os::Status Claim::make_durable() noexcept {
+  if (durable_ || !directory_->local()) return 0;
+  const os::Status error = system().sync(file_.get());
+  durable_ = error == 0;
+  return error;
+}
+
 os::Status Claim::write_head() noexcept {
   if (!descriptor_is_ours()) return EBADF;
   const auto head = format_head(record_);
@@ -243,7 +250,8 @@ os::Status Claim::enter_directory(Access access) noexcept {
     if (error == 0 && trial_.hard_links) {
       error = os.link(at, name_.c_str(), kept.get(), holder_name);
     } else if (error == 0) {
-      error = os.rename(at, name_.c_str(), kept.get(), holder_name);
+      error = make_durable();
+      if (error == 0) error = os.rename(at, name_.c_str(), kept.get(), holder_name);
     }
     if (error != 0) {
       os.remove_directory(at, name.c_str());
@@ -270,8 +278,7 @@ os::Status Claim::leave_directory() noexcept {
       // Not renamed: that does nothing between two names of one inode.
       return removed;
     }
-    // Fails only if somebody put something in; then doctor finds it.
-    (void)system().remove_directory(at, directory_name_.c_str());
+    (void)take_apart(*directory_, directory_name_.c_str());  // what stays is found by doctor
     directory_name_.clear();
     kept_.close();
     return 0;
@@ -307,8 +314,8 @@ void Claim::drop() noexcept {
     // its permissions, or whose descriptor is no longer ours) is found by doctor.
     if (!name_.empty()) (void)system().unlink(at, name_.c_str());
     if (!directory_name_.empty() && descriptor_is_ours()) {
-      (void)system().unlink(kept_.get(), holder_name);
-      (void)system().remove_directory(at, directory_name_.c_str());
+      // It was W: who opened it then may come in once more, to find that it is W no longer.
+      (void)take_apart(*directory_, directory_name_.c_str());
     }
   }
   abandon();

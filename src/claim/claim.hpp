@@ -51,6 +51,10 @@ class Claim {
   /// child's copy keeps them). The claim is of no more use.
   [[nodiscard]] os::Status give_up() noexcept;
 
+  /// Before the claim gives up its own name, which tells after a power cut of which boot it was: its record will.
+  /// Writing the head in place later loses nothing. On a network file system each write is durable.
+  [[nodiscard]] os::Status make_durable() noexcept;
+
   /// mkdir scheme: moves the claim into a directory of its own, the one that is published and kept.
   [[nodiscard]] os::Status enter_directory(Access access) noexcept;
   /// And out again.
@@ -101,6 +105,7 @@ class Claim {
   os::FileInfo info_;
   bool live_locked_ = false;
   bool number_used_ = true;
+  bool durable_ = false;
   Trial trial_;
   std::string directory_name_;
   os::File kept_;  // open while the directory is kept, so that its inode number stays its own

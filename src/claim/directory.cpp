@@ -1,6 +1,7 @@
 // Opening directories and looking at names in them.
 #include "claim/directory.hpp"
 
+#include "claim/names.hpp"
 #include "claim/trial.hpp"
 
 #include <cerrno>
@@ -59,6 +60,29 @@ os::Result<bool> Directory::refers_to(int at, const char* name, const os::FileIn
   if (now.error == ENOENT || now.error == ENOTDIR) return {false, 0};
   if (!now.ok()) return {false, now.error};
   return {now.value.same_inode(inode), 0};
+}
+
+os::Status take_apart(const Directory& directory, const char* name) noexcept {
+  os::System& system = directory.system();
+  const int at = directory.descriptor();
+  constexpr int tries = 64;  // each further one needs a late comer, and each of those comes once
+  os::Status error = 0;
+  for (int i = 0; i < tries; ++i) {
+    const auto opened = system.open(at, name, os::Open::look, 0);
+    if (!opened.ok()) return opened.error == ENOENT || opened.error == ENOTDIR ? 0 : opened.error;
+    const os::File gone(system, opened.value);
+    if (const os::Status removed = system.unlink(gone.get(), holder_name); removed != 0 && removed != ENOENT) {
+      if (const auto inner = system.open(gone.get(), holder_name, os::Open::look, 0); inner.ok()) {
+        const os::File small(system, inner.value);
+        (void)system.unlink(small.get(), holder_name);
+      }
+      (void)system.remove_directory(gone.get(), holder_name);
+    }
+    error = system.remove_directory(at, name);
+    if (error == 0 || error == ENOENT) return 0;
+    if (os::cause_of(os::Call::remove_directory, error) != os::Cause::contention) return error;
+  }
+  return error;
 }
 
 }  // namespace lockfile::claim

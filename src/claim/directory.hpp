@@ -54,4 +54,8 @@ class Directory {
   os::FileSystem file_system_;
 };
 
+/// Takes a directory apart that was the lock word or was to be, and is not any more. In a loop, since somebody who
+/// opened it while it was may still come in.
+os::Status take_apart(const Directory& directory, const char* name) noexcept;
+
 }  // namespace lockfile::claim

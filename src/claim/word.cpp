@@ -229,6 +229,10 @@ os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
   std::string small;
   if (os::cause_of(os::Call::link, error) == os::Cause::unsupported) {
     held.form = Form::nested;
+    // Somebody is in: before any name of ours comes and goes, for who waits may be watching this directory.
+    if (system().stat_at(word.get(), holder_name, os::Links::keep).ok()) return EEXIST;
+    error = claim.make_durable();
+    if (error != 0) return error;
     small = names_->side(claim.record().nonce, suffix::entry);
     const std::string inner = small + "/" + holder_name;
     constexpr int tries = 4;  // a sweep may take the directory for a dead maker's while it is empty
@@ -466,29 +470,6 @@ Removal Word::remove_foreign(const Look& look) const {
   // Something came in meanwhile: not for us to delete. Back where it was, if that name is still free.
   (void)system().rename_new(at, away.c_str(), at, name());
   return refused(error, look, "cannot remove directory '" + names_->word() + "'");
-}
-
-os::Status take_apart(const Directory& directory, const char* name) noexcept {
-  os::System& system = directory.system();
-  const int at = directory.descriptor();
-  constexpr int tries = 64;  // each further one needs a late comer, and each of those comes once
-  os::Status error = 0;
-  for (int i = 0; i < tries; ++i) {
-    const auto opened = system.open(at, name, os::Open::look, 0);
-    if (!opened.ok()) return is_gone(opened.error) ? 0 : opened.error;
-    const os::File gone(system, opened.value);
-    if (const os::Status removed = system.unlink(gone.get(), holder_name); removed != 0 && removed != ENOENT) {
-      if (const auto inner = system.open(gone.get(), holder_name, os::Open::look, 0); inner.ok()) {
-        const os::File small(system, inner.value);
-        (void)system.unlink(small.get(), holder_name);
-      }
-      (void)system.remove_directory(gone.get(), holder_name);
-    }
-    error = system.remove_directory(at, name);
-    if (error == 0 || error == ENOENT) return 0;
-    if (os::cause_of(os::Call::remove_directory, error) != os::Cause::contention) return error;
-  }
-  return error;
 }
 
 }  // namespace lockfile::claim

@@ -137,8 +137,4 @@ class Word {
   const Names* names_;
 };
 
-/// Takes a directory apart that has been renamed away from W, or never was W. In a loop, since somebody who opened it
-/// while it was W may still come in.
-os::Status take_apart(const Directory& directory, const char* name) noexcept;
-
 }  // namespace lockfile::claim
