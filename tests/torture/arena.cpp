@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <csignal>
 #include <new>
 #include <stdexcept>
 
@@ -39,9 +39,10 @@ bool Arena::is_dead(Hold hold) noexcept {
   const Place& at = place.at(place_of(hold));
   const auto written_down = [&] { return at.reaped >= process_of(hold); };
   if (written_down()) return true;
-  const auto process = static_cast<int>(::syscall(SYS_pidfd_open, at.pid.load(), 0));
+  const pid_t pid = at.pid;
+  const auto process = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
   pollfd end = {process, POLLIN, 0};
-  const bool ended = process < 0 ? errno == ESRCH : ::poll(&end, 1, 0) == 1;
+  const bool ended = process < 0 ? ::kill(pid, 0) != 0 : ::poll(&end, 1, 0) == 1;
   if (process >= 0) ::close(process);
   return ended || written_down();
 }

@@ -17,11 +17,11 @@ using namespace std::chrono_literals;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) || \
     __has_feature(thread_sanitizer)
-constexpr long factor = 4;  // a process is born and dies so much more slowly
+constexpr long factor = 2;  // under a sanitizer a process is born and dies more slowly
 #else
 constexpr long factor = 1;
 #endif
-constexpr long kills = 120 / factor;
+constexpr long kills = 100 / factor;
 
 class Torture : public ::testing::TestWithParam<Course> {};
 INSTANTIATE_TEST_SUITE_P(every, Torture, ::testing::ValuesIn(courses()),
@@ -41,8 +41,9 @@ TEST_P(Torture, breaks_no_law) {
   for (const std::string& each : report.sentences) ADD_FAILURE() << each;
   EXPECT_GE(report.kills, kills);
   EXPECT_GT(report.stops, 0);
-  EXPECT_GT(report.taken_over, 0);
-  EXPECT_EQ(report.forced > 0, GetParam().forced || GetParam().variants.front()->missing.marks);
+  const bool half_made = GetParam().variants.front()->missing.marks;  // many die before they hold, few as they hold
+  EXPECT_GT(report.taken_over + (half_made ? report.forced : 0), 0);
+  EXPECT_EQ(report.forced > 0, GetParam().forced || half_made);
 }
 
 TEST(TortureMatrix, is_every_variant_the_mixture_and_four_with_forced_breaks) {

@@ -3,6 +3,7 @@
 
 #include <lockfile/lockfile.hpp>
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -25,11 +26,11 @@ class Worker {
         directory_(directory),
         shared_(shared),
         thread_(thread),
-        state_(arena.place.at(static_cast<std::size_t>(life.place)).thread.at(static_cast<std::size_t>(thread))),
-        random_(life.seed, thread) {}
+        state_(arena.place.at(static_cast<std::size_t>(life.place)).thread.at(static_cast<std::size_t>(thread))) {}
 
   void work() {
     for (int turn = 0; turn < life_.turns && !arena_.closing; ++turn) {
+      random_ = Random(life_.seed, thread_, turn);  // whatever came of the turns before
       take_turn(static_cast<int>(random_.below(locks)));
       // Now and then a moment in which the lock may be free.
       spin(random_.once_in(4) ? 20000 : 200);
@@ -109,7 +110,11 @@ class Worker {
     const Hold me = me_;
     arena_.enter(lock, me);
     doing(Doing::holding, lock);
-    if (course_.forced) show_key(object);
+    if (course_.forced) {
+      show_key(object);
+      // Now and then long enough for a breaker to come.
+      for (auto i = random_.once_in(2) ? random_.below(1000) : 0; i > 0 && state_.broken != me; --i) ::sched_yield();
+    }
     spin(random_.once_in(4) ? 5000 : 50);
     if (random_.once_in(50)) ::raise(SIGKILL);  // few calls are made here, at which it could die
     // Always in that order, so that nobody waits in a circle.
