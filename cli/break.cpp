@@ -31,7 +31,7 @@ int refuse(const std::string& path, const lockfile::Holder& holder, std::string_
 }
 
 int broken(const std::string& path, const lockfile::Holder& holder) {
-  fmt::print("broke {}: it was {}\n", quote(lock_file_of(path)), holder.describe());
+  fmt::print("broke {}: it was {}\n", quote(lock_file_of(path)), escape(holder.describe()));
   return status(Exit::ok);
 }
 

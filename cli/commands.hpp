@@ -1,16 +1,15 @@
 // The subcommands. Each adds its arguments to the parser and, when it is the one that was called, leaves in `chosen`
-// what is to be done; main runs that after the parsing, so that a wrong argument never has half an effect.
+// what is to be done; main runs that after the parsing.
 #pragma once
+
+#include "arguments.hpp"
 
 #include <CLI/CLI.hpp>
 
-#include <functional>
 #include <string>
 #include <vector>
 
 namespace lockctl {
-
-using Action = std::function<int()>;
 
 /// `command` is what stands behind the `--`.
 void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& command);

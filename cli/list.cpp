@@ -38,7 +38,7 @@ void print_rows(const ListOptions& options, const std::vector<lockfile::Standing
   std::vector<std::vector<std::string>> rows{{"PATH", "STATE", "VERDICT", "FOR", "HOLDER", "REASON"}};
   for (const auto& [name, holder] : locks) {
     rows.push_back({escape(path_of(inside(options.directory, name))), std::string(state_of(holder)),
-                    std::string(lockfile::to_string(holder.verdict)), age_of(holder), holder.who(),
+                    std::string(lockfile::to_string(holder.verdict)), age_of(holder), escape(holder.who()),
                     escape(holder.reason)});
   }
   if (rows.size() > 1) {

@@ -26,7 +26,7 @@ void print_text(std::string_view path, const std::optional<lockfile::Holder>& ho
     return;
   }
   const bool stale = holder->verdict == lockfile::Verdict::dead;
-  fmt::print("{}: {}{}\n", name, stale ? "stale: " : "", holder->describe());
+  fmt::print("{}: {}{}\n", name, stale ? "stale: " : "", escape(holder->describe()));
 }
 
 int status_of_all(const StatusOptions& options) {

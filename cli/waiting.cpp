@@ -116,7 +116,7 @@ std::optional<std::string> Companion::text() const {
   if (!holder) {
     return std::nullopt;
   }
-  std::string line = fmt::format("lockctl: waiting for {}: held by {}", quote(lock_file_), holder->who());
+  std::string line = fmt::format("lockctl: waiting for {}: held by {}", quote(lock_file_), escape(holder->who()));
   if (const std::string age = age_of(*holder); !age.empty()) {
     line += fmt::format(" for {}", age);
   }
