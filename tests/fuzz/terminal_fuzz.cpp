@@ -1,0 +1,116 @@
+// What lockctl prints of names and records that strangers wrote: never anything that a terminal obeys, and JSON that
+// can be read.
+#include "arguments.hpp"
+#include "claim/record.hpp"
+#include "fuzz/fuzz_directory.hpp"
+#include "fuzz/law.hpp"
+#include "fuzz/right_check.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <sys/mman.h>
+
+#include <array>
+
+namespace {
+
+using lockfile::fuzz::Allowed;
+using lockfile::fuzz::FuzzDirectory;
+using lockfile::fuzz::is_text;
+using lockfile::fuzz::law;
+
+const FuzzDirectory& directory() {
+  static const FuzzDirectory made;
+  return made;
+}
+
+// Standard output or standard error, turned into a file for a while.
+class Redirected {
+ public:
+  explicit Redirected(int which) : which_(which), kept_(::dup(which)), file_(::memfd_create("printed", MFD_CLOEXEC)) {
+    ::dup2(file_, which_);
+  }
+  Redirected(const Redirected&) = delete;
+  Redirected& operator=(const Redirected&) = delete;
+  ~Redirected() {
+    ::close(file_);
+    ::close(kept_);
+  }
+  [[nodiscard]] std::string give_back() {
+    ::dup2(kept_, which_);
+    std::string text(static_cast<std::size_t>(::lseek(file_, 0, SEEK_END)), '\0');
+    law(::pread(file_, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()),
+        "what was printed can be read");
+    return text;
+  }
+
+ private:
+  int which_;
+  int kept_;
+  int file_;
+};
+
+// Standard output. What is printed on either of the two is harmless.
+std::string printed_by(const std::vector<std::string>& arguments) {
+  const auto request = lockctl::read_arguments(arguments);
+  law(request.action != nullptr, "the arguments are understood", arguments.back());
+  Redirected output(STDOUT_FILENO);
+  Redirected errors(STDERR_FILENO);
+  (void)request.action();  // the status is not what this is about
+  std::fflush(stdout);
+  const std::string complaints = errors.give_back();
+  std::string text = output.give_back();
+  law(is_text(text, Allowed::harmless, true), "what lockctl prints is harmless on a terminal", text);
+  law(is_text(complaints, Allowed::harmless, true), "what lockctl complains of is harmless on a terminal", complaints);
+  return text;
+}
+
+void is_plain_json(const std::string& text, const lockfile::claim::Record* record) {
+  law(std::all_of(text.begin(), text.end(), [](char byte) { return byte == '\n' || (byte >= ' ' && byte <= '~'); }),
+      "JSON is in ASCII", text);
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  law(!json.is_discarded() && json.is_array() && json.size() == 1, "JSON can be read", text);
+  const auto& lock = json[0];
+  law(lock["state"] == "held" || lock["state"] == "stale", "a lock that stands is not free", text);
+  law(lock["holder"]["foreign"] == (record == nullptr), "what is no record is a stranger's", text);
+  if (record != nullptr && is_text(record->reason, Allowed::printable, true)) {
+    law(lock["holder"]["reason"] == record->reason, "JSON tells what was written", text);
+  }
+}
+
+// A name that a directory can have.
+std::string as_name(std::string_view bytes) {
+  constexpr std::size_t most = 200;
+  std::string name(bytes.substr(0, most));
+  for (char& byte : name) {
+    if (byte == '/' || byte == '\0') byte = '\n';
+  }
+  return name.empty() || name == "." || name == ".." ? "a" : name;
+}
+
+}  // namespace
+
+// The first line: a name. The rest: what stands in its lock file.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view input = lockfile::fuzz::view(data, size);
+  const std::size_t end = std::min(input.find('\n'), input.size());
+  const std::string name = as_name(input.substr(0, end));
+  const std::string bytes = lockfile::fuzz::with_right_check(input.substr(std::min(end + 1, input.size())));
+  directory().clear();
+  directory().write(name + ".lock", bytes);
+  const std::string path = directory() / name;
+
+  lockfile::claim::Record record;
+  const bool ours = lockfile::claim::parse(bytes, record) == lockfile::claim::Reading::record;
+  law(!printed_by({"status", path}).empty(), "a status is said", input);
+  law(!printed_by({"list", directory().path()}).empty(), "a lock that stands is listed", input);
+  is_plain_json(printed_by({"status", "--json", path}), ours ? &record : nullptr);
+  is_plain_json(printed_by({"list", "--json", directory().path()}), ours ? &record : nullptr);
+  (void)printed_by({"wait", path, "--timeout", "0"});
+  (void)printed_by({"break", path});
+  directory().write(name + ".lock", bytes);
+  (void)printed_by({"break", "--force", "--foreign", path});
+  // As it stands on the command line: a path that may name no file at all, or one anywhere.
+  (void)printed_by({"status", "--", name});
+  return 0;
+}
