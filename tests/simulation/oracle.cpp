@@ -15,7 +15,7 @@ bool Oracle::excuse(Hold& hold) {
     Break& each = breaks_[i];
     if (each.excuses || (each.over && !each.said_broken)) continue;
     if (each.pid && *each.pid != hold.pid) continue;
-    if (hold.published > each.seen_at) continue;
+    if (!each.seen_at || hold.published > *each.seen_at) continue;
     each.excuses = true;
     hold.excused_by = i;
     return true;
@@ -66,13 +66,22 @@ std::string Oracle::released(const Participant& by, bool lost, bool failed) {
   return {};
 }
 
-void Oracle::died(std::uint64_t process) {
+void Oracle::handed_over(const Participant& by, std::uint64_t child) {
   for (Hold& each : holds_) {
-    if (each.process == process) each.dead = true;
+    if (each.by == &by && !each.ended) each.child = child;
   }
 }
 
-std::size_t Oracle::break_begins(const Participant& by, std::optional<std::int64_t> pid, std::size_t seen_at) {
+void Oracle::died(std::uint64_t process) {
+  for (Hold& each : holds_) {
+    if (each.process == process) each.process = 0;
+    if (each.child == process) each.child = 0;
+    each.dead = each.process == 0 && each.child == 0;
+  }
+}
+
+std::size_t Oracle::break_begins(const Participant& by, std::optional<std::int64_t> pid,
+                                 std::optional<std::size_t> seen_at) {
   breaks_.push_back({.by = &by, .pid = pid, .seen_at = seen_at});
   return breaks_.size() - 1;
 }

@@ -15,6 +15,7 @@ struct Participant;
 struct Hold {
   const Participant* by = nullptr;
   std::uint64_t process = 0;
+  std::uint64_t child = 0;  ///< that it was handed to; 0: none
   std::int64_t pid = 0;
   std::size_t published = 0;  ///< the step in which W came to mean it
   bool ended = false;         ///< its caller has begun to release it
@@ -27,8 +28,8 @@ struct Hold {
 /// A forced break: which holds it may have removed.
 struct Break {
   const Participant* by = nullptr;
-  std::optional<std::int64_t> pid;  ///< whose hold; nothing: whoever holds
-  std::size_t seen_at = 0;          ///< the step at which the hold had been seen
+  std::optional<std::int64_t> pid;     ///< whose hold; nothing: whoever holds
+  std::optional<std::size_t> seen_at;  ///< the step at which the hold had been seen; nothing: none was yet
   bool over = false;
   bool said_broken = false;
   bool excuses = false;  ///< some lost hold counts on it
@@ -42,8 +43,12 @@ class Oracle {
   void release_begins(const Participant& by);
   /// `lost`: NotLocked or NotMyLock.
   [[nodiscard]] std::string released(const Participant& by, bool lost, bool failed);
+  /// From now on it lasts until that process has died too.
+  void handed_over(const Participant& by, std::uint64_t child);
   void died(std::uint64_t process);
-  [[nodiscard]] std::size_t break_begins(const Participant& by, std::optional<std::int64_t> pid, std::size_t seen_at);
+  [[nodiscard]] std::size_t break_begins(const Participant& by, std::optional<std::int64_t> pid,
+                                         std::optional<std::size_t> seen_at);
+  void break_saw(std::size_t which, std::size_t step) noexcept { breaks_[which].seen_at = step; }
   [[nodiscard]] std::string break_ended(std::size_t which, bool said_broken);
   /// Is there a hold whose caller lives and has not ended it, and that is not known to be lost?
   [[nodiscard]] const Hold* live_hold() const noexcept;

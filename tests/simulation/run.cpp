@@ -136,6 +136,31 @@ void Run::kill(Participant& victim) {
       {[this, &victim] { die(victim, 0); }, [this, &victim] { die(victim, 1); }, [this, &victim] { die(victim, 2); }});
 }
 
+void Run::kill_process(SimulatedProcess& victim) {
+  Process& process = victim.process;
+  add_fault(process.name + " is killed", nullptr,
+            {[this, &process] {
+               world_.acts(process.host);
+               world_.die_begins(process);
+             },
+             [this, &process] { world_.die_closes(process); },
+             [this, &process] {
+               oracle_.died(process.id);
+               world_.touched().push_back({section_key, Touch::How::change});
+               world_.die_ends(process);
+             }});
+}
+
+std::shared_ptr<Lock> Run::shared_lock(SimulatedProcess& process, const std::string& scheme) {
+  os::Process::set_current(process.library.get());
+  Options options;
+  options.scheme = scheme;
+  auto made = std::make_shared<FileLock>(path, options);
+  os::Process::set_current(nullptr);
+  keep(made);
+  return made;
+}
+
 void Run::kill_and_reuse_pid(Participant& victim) {
   add_fault(victim.name + " is killed and its pid given to another", &victim,
             {[this, &victim] { die(victim, 0); }, [this, &victim] { die(victim, 1); },
@@ -370,6 +395,10 @@ os::Status Run::before_step() {
       if (over_) return EIO;
     }
   }
+  if (phase_ != Phase::exploring && ++alone_steps_ > most_steps) {
+    violated("no end in sight of what " + self->name + " does, and nobody else is there");
+    return EIO;
+  }
   world_.acts(self->process->process.host);
   return std::exchange(self->process->process.fail_next, 0);
 }
@@ -445,6 +474,22 @@ void Run::unlock(SimulatedProcess& process, const os::Mutex& mutex) {
   if (over_) return;
   world_.touched().push_back({mutex_keys + mutexes_[&mutex].first, Touch::How::change});
   mutexes_[&mutex].second = nullptr;
+}
+
+// A break of whoever holds is of the hold that stood when it looked, before it first began to remove one.
+void Run::looked_at_word() {
+  if (current_ != nullptr && current_->breaks && !current_->removes) oracle_.break_saw(*current_->breaks, steps_);
+}
+
+void Run::opens_for_removal() {
+  if (current_ != nullptr) current_->removes = true;
+}
+
+void Run::power_cut_now(Host& here) {
+  for (const SimulatedProcess& each : processes_) {
+    if (each.process.host == &here) oracle_.died(each.process.id);
+  }
+  world_.power_cut(here);
 }
 
 void Run::say(std::string what) {
@@ -560,6 +605,7 @@ Outcome Run::execute() {
   outcome.given_up = given_up_;
   outcome.steps = steps_;
   unwind();
+  kept_.clear();
   outcome.choices = std::move(choices_);
   outcome.trace = std::move(trace_);
   return outcome;
@@ -592,12 +638,8 @@ void Script::begin(std::string_view verb) {
 // `expected`: what a verb may answer when nothing is broken.
 void Script::end(const std::error_code& error, bool expected) {
   check_gone();
-  if (!error || expected || run_.scenario().errors_allowed) {
-    self_.verb = {};
-    return;
-  }
+  if (!error || expected || run_.scenario().errors_allowed) return;
   run_.violated("the " + std::string(self_.verb) + " of " + self_.name + " failed: " + error.message());
-  self_.verb = {};
 }
 
 bool Script::acquire_as(std::string_view verb, const Wait& wait, std::optional<std::chrono::milliseconds> limit) {
@@ -610,27 +652,44 @@ bool Script::acquire_as(std::string_view verb, const Wait& wait, std::optional<s
   const bool refused = error == errc::already_locked || error == errc::timed_out;
   end(error, refused);
   self_.deadline.reset();
-  if (refused && undisturbed_ && run_.nobody_else_is_busy(self_) && verbs_before_ == run_.verbs()) {
+  if (refused && undisturbed_ && !run_.scenario().errors_allowed && run_.nobody_else_is_busy(self_) &&
+      verbs_before_ == run_.verbs()) {
     run_.violated("nobody held the lock, and " + self_.name + " was refused it");
   }
-  if (!granted) return false;
-  const std::size_t published = run_.published();
-  in_section([&] {
-    run_.violated(
-        run_.oracle().granted(self_, self_.process->process.id, self_.process->process.pid, published, false));
-  });
-  return true;
+  if (granted) {
+    const std::size_t published = run_.published();
+    in_section([&] {
+      run_.violated(
+          run_.oracle().granted(self_, self_.process->process.id, self_.process->process.pid, published, false));
+    });
+  }
+  self_.verb = {};
+  return granted;
+}
+
+void Script::acquire_and_keep() {
+  if (acquire()) run_.keep(lock_);
+}
+
+void Script::hand_over(SimulatedProcess& child) {
+  begin("hand-over");
+  std::error_code error;
+  lock().hand_over(child.process.pid, error);
+  end(error, false);
+  in_section([&] { run_.oracle().handed_over(self_, child.process.id); });
+  self_.verb = {};
 }
 
 void Script::release() {
-  in_section([&] { run_.oracle().release_begins(self_); });
   begin("release");
+  in_section([&] { run_.oracle().release_begins(self_); });
   std::error_code error;
   lock().release(error);
   const bool lost = error == errc::not_locked || error == errc::not_my_lock;
   run_.say("==> release: " + (error ? error.message() : std::string("done")));
   end(error, lost);
   run_.violated(run_.oracle().released(self_, lost, error && !lost));
+  self_.verb = {};
 }
 
 std::optional<Holder> Script::look() {
@@ -638,6 +697,7 @@ std::optional<Holder> Script::look() {
   begin("look");
   auto holder = lock().holder(error);
   end(error, false);
+  self_.verb = {};
   return holder;
 }
 
@@ -650,6 +710,7 @@ void Script::break_this(const Holder& hold, std::size_t seen_at) {
   end(error, error == std::errc::resource_unavailable_try_again);
   run_.say(std::string("==> forced break: ") + (broken ? "broken" : error ? error.message() : "nothing broken"));
   in_section([&] { run_.violated(run_.oracle().break_ended(which, broken)); });
+  self_.verb = {};
 }
 
 void Script::look_and_break() {
@@ -658,13 +719,17 @@ void Script::look_and_break() {
 
 void Script::break_whoever() {
   std::size_t which = 0;
-  in_section([&] { which = run_.oracle().break_begins(self_, std::nullopt, run_.steps()); });
+  in_section([&] { which = run_.oracle().break_begins(self_, std::nullopt, std::nullopt); });
   std::error_code error;
   begin("forced break");
+  self_.breaks = which;
+  self_.removes = false;
   const bool broken = lock().break_lock(BreakWhat::ours, error);
+  self_.breaks.reset();
   end(error, error == errc::foreign || error == std::errc::resource_unavailable_try_again);
   run_.say(std::string("==> forced break: ") + (broken ? "broken" : error ? error.message() : "nothing broken"));
   in_section([&] { run_.violated(run_.oracle().break_ended(which, broken)); });
+  self_.verb = {};
 }
 
 void Script::break_stale() {
@@ -672,6 +737,7 @@ void Script::break_stale() {
   begin("stale break");
   const bool broken = lock().break_stale(error);
   end(error, error == std::errc::resource_unavailable_try_again);
+  self_.verb = {};
   run_.say(std::string("==> stale break: ") + (broken ? "broken" : error ? error.message() : "nothing broken"));
 }
 

@@ -70,6 +70,8 @@ struct Participant {
   const os::Mutex* mutex = nullptr;
   std::optional<std::chrono::steady_clock::time_point> deadline;  // of the verb it is in
   std::string_view verb;                                          // that it is in; empty: none
+  std::optional<std::size_t> breaks;                              // the break of whoever holds that it is at
+  bool removes = false;                                           // it has begun to
 };
 
 /// Something that happens to them, in one or several steps.
@@ -109,6 +111,11 @@ class Run {
   SimulatedProcess& earlier(SimulatedProcess& process, std::string name, std::function<void(Script&)> script,
                             Then then);
   void kill(Participant& victim);
+  void kill_process(SimulatedProcess& victim);
+  /// For several threads of one process.
+  [[nodiscard]] std::shared_ptr<Lock> shared_lock(SimulatedProcess& process, const std::string& scheme);
+  /// Keeps a lock object beyond its script.
+  void keep(std::shared_ptr<Lock> lock) { kept_.push_back(std::move(lock)); }
   void kill_and_reuse_pid(Participant& victim);
   void stop(Participant& victim);
   void fail(Participant& victim, int error);
@@ -116,6 +123,8 @@ class Run {
   void close_descriptors(Participant& victim);
   void fork(Participant& victim, bool child_stays);
   void power_cut(Host& host);
+  /// At once, while the stage is set.
+  void power_cut_now(Host& here);
   void server_drops_locks(Host& host);
 
   [[nodiscard]] World& world() noexcept { return world_; }
@@ -138,6 +147,9 @@ class Run {
   void violated(std::string sentence);
   /// W has just come to mean something else.
   void oracle_published() noexcept { published_ = steps_; }
+  /// W was found to be there.
+  void looked_at_word();
+  void opens_for_removal();
   [[nodiscard]] std::size_t published() const noexcept { return published_; }
   [[nodiscard]] bool nobody_else_is_busy(const Participant& self) const;
   std::size_t begin_verb() noexcept { return ++verbs_; }
@@ -184,6 +196,7 @@ class Run {
   std::deque<Participant> others_;  // who ran before, and the last caller
   std::deque<Fault> faults_;
   std::map<const os::Mutex*, std::pair<std::uint64_t, const Participant*>> mutexes_;
+  std::vector<std::shared_ptr<Lock>> kept_;
   Participant* current_ = nullptr;
   int actor_ = -1;  // whose step is being made
   bool alone_ = false;
@@ -191,6 +204,7 @@ class Run {
   bool over_ = false;
   bool given_up_ = false;
   std::size_t steps_ = 0;
+  std::size_t alone_steps_ = 0;
   std::size_t published_ = 0;
   std::size_t verbs_ = 0;
   std::size_t ticks_ = 0;
@@ -230,6 +244,9 @@ class Script {
   void use(Options options) { options_ = std::move(options); }
   bool acquire() { return acquire_as("acquire", for_ever, std::nullopt); }
   bool acquire_for(std::chrono::milliseconds limit) { return acquire_as("timed acquire", limit, limit); }
+  /// Acquires and never lets go: the lock object stays when the script has ended.
+  void acquire_and_keep();
+  void hand_over(SimulatedProcess& child);
   bool try_acquire() { return acquire_as("try", std::chrono::milliseconds(0), std::nullopt); }
   void release();
   void pair() {

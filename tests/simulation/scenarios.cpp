@@ -1,48 +1,44 @@
-// The stories that are explored: each names what it shows.
+// The list of stories, and what they share.
 #include "simulation/scenarios.hpp"
 
 #include <algorithm>
-#include <cerrno>
+#include <array>
 
 namespace lockfile::simulation {
-namespace {
 
-using namespace std::chrono_literals;
-
-std::vector<Scenario> make() {
-  std::vector<Scenario> all;
-  const auto add = [&](Scenario scenario) { all.push_back(std::move(scenario)); };
-
-  add({.name = "two_try",
-       .says = "two processes try once each, and release what they got",
-       .set =
-           [](Run& run) {
-             for (const char* name : {"A", "B"}) {
-               run.participant(name, [](Script& me) {
-                 if (me.try_acquire()) me.release();
-               });
-             }
-           },
-       .leaves = Scenario::Leaves::nothing});
-  add({.name = "two_wait",
-       .says = "two processes wait for each other",
-       .set =
-           [](Run& run) {
-             for (const char* name : {"A", "B"}) run.participant(name, [](Script& me) { me.pair(); });
-           },
-       .leaves = Scenario::Leaves::nothing});
-  add({.name = "killed", .says = "one of two processes is killed anywhere", .set = [](Run& run) {
-         Participant& a = run.participant("A", [](Script& me) { me.pair(); });
-         run.participant("B", [](Script& me) { me.pair(); });
-         run.kill(a);
-       }});
+std::span<const Form> forms() {
+  static const std::array all = {
+      Form{"link", "link", {}},
+      Form{"mkdir", "mkdir", {}},
+      Form{"link_named", "link", {.unnamed_files = false}},
+      Form{"mkdir_marked", "mkdir", {.rename_new = false}},
+      Form{"mkdir_unlinked", "mkdir", {.hard_links = false}},
+      Form{"mkdir_nested", "mkdir", {.hard_links = false, .rename_new = false}},
+  };
   return all;
 }
 
-}  // namespace
+std::span<const Form> main_forms() { return forms().first(2); }
+
+std::function<void(Script&)> by(const Form& form, std::function<void(Script&)> script) {
+  return [scheme = form.scheme, script = std::move(script)](Script& me) {
+    Options options;
+    options.scheme = scheme;
+    me.use(options);
+    script(me);
+  };
+}
 
 const std::vector<Scenario>& scenarios() {
-  static const std::vector<Scenario> all = make();
+  static const std::vector<Scenario> all = [] {
+    std::vector<Scenario> made;
+    add_exclusive(made);
+    add_deaths(made);
+    add_breaks(made);
+    add_faults(made);
+    add_network(made);
+    return made;
+  }();
   return all;
 }
 

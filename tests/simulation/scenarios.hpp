@@ -1,15 +1,38 @@
-// The stories that are explored.
+// The stories that are explored. Each names what it shows; those of one theme are in one file.
 #pragma once
 
 #include "simulation/run.hpp"
 
+#include <functional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 namespace lockfile::simulation {
 
+/// Every scenario, in the order in which they are reported. `long_form`: the large ones too.
 [[nodiscard]] const std::vector<Scenario>& scenarios();
 /// Null: there is none of that name.
 [[nodiscard]] const Scenario* scenario_named(std::string_view name);
+
+/// One way for a claim to become the lock: a scheme on a kind of file system.
+struct Form {
+  std::string name;
+  std::string scheme;
+  FileSystemKind kind = {};
+};
+[[nodiscard]] std::span<const Form> forms();
+/// Link and mkdir, on a file system that can do everything.
+[[nodiscard]] std::span<const Form> main_forms();
+
+/// A script that first chooses the scheme.
+[[nodiscard]] std::function<void(Script&)> by(const Form& form, std::function<void(Script&)> script);
+
+void add_exclusive(std::vector<Scenario>& all);
+void add_deaths(std::vector<Scenario>& all);
+void add_breaks(std::vector<Scenario>& all);
+void add_faults(std::vector<Scenario>& all);
+void add_network(std::vector<Scenario>& all);
 
 }  // namespace lockfile::simulation

@@ -79,6 +79,7 @@ os::Result<int> SimulatedSystem::open(int at, const char* name, os::Open how, st
   if (const os::Status error = step()) return {-1, error};
   const auto opened = world().open(self_, place.directory, place.name, how, mode);
   say(opened.error, "open ", name, simulation::shown(how), opened.ok() ? ": " + shown(opened.value) : "");
+  if (how == os::Open::update) run_.opens_for_removal();
   return opened;
 }
 
@@ -135,6 +136,7 @@ os::Result<os::FileInfo> SimulatedSystem::stat_at(int at, const char* name, os::
   if (const os::Status error = step()) return {{}, error};
   const auto info = world().stat_at(self_, place.directory, place.name, links);
   say(info.error, "stat ", name, ": inode ", info.value.inode);
+  if (info.ok() && place.name == Run::word) run_.looked_at_word();
   return info;
 }
 
