@@ -274,7 +274,8 @@ os::Status Claim::leave_directory() noexcept {
       std::string name = names_.side(record_.nonce);
       if (const os::Status moved = system().rename(kept_.get(), holder_name, at, name.c_str())) return moved;
       name_ = std::move(name);
-    } else if (const os::Status removed = system().unlink(kept_.get(), holder_name)) {
+    } else if (const os::Status removed = system().unlink(kept_.get(), holder_name);
+               removed != 0 && removed != ENOENT) {
       // Not renamed: that does nothing between two names of one inode.
       return removed;
     }
@@ -311,12 +312,11 @@ void Claim::drop() noexcept {
   if (file_.get() >= 0 && directory_->process().is_caller()) {
     const int at = directory_->descriptor();
     // Names with our nonce: nobody else's, whatever stands there. What cannot be removed now (a directory that lost
-    // its permissions, or whose descriptor is no longer ours) is found by doctor.
+    // its permissions, or whose descriptor is no longer ours) is found by doctor. Out of the directory first, and the
+    // last name last: what a network client removes while it has it open stays there under another name, and would
+    // keep the directory.
+    if (!directory_name_.empty() && descriptor_is_ours()) (void)leave_directory();
     if (!name_.empty()) (void)system().unlink(at, name_.c_str());
-    if (!directory_name_.empty() && descriptor_is_ours()) {
-      // It was W: who opened it then may come in once more, to find that it is W no longer.
-      (void)take_apart(*directory_, directory_name_.c_str());
-    }
   }
   abandon();
 }

@@ -18,6 +18,12 @@ inline constexpr std::uint64_t remove_bytes = 0x1'0000;
 [[nodiscard]] constexpr std::uint64_t remove_byte(std::uint64_t number) noexcept {
   return first_remove_byte + number % remove_bytes;
 }
+
+/// BREAK of one hold: locked by a breaker before REMOVE. So whoever has it and finds REMOVE taken knows that the holder
+/// itself took it, or a forked copy of a holder that died in its release: a copy of a dead one is passed over.
+[[nodiscard]] constexpr std::uint64_t break_byte(std::uint64_t number) noexcept {
+  return remove_byte(number) + remove_bytes;
+}
 // All lie far beyond the end of any record and below 2^63, where locks of Windows and Linux see each other.
 
 enum class Guard : std::uint8_t {

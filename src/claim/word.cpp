@@ -299,11 +299,12 @@ Word::Ending Word::release(Claim& claim, Held& held) const {
     } else {
       const std::string away = names_->side(claim.record().nonce, suffix::taken_away(claim.record().number));
       error = system().rename(at, name(), at, away.c_str());
-      if (error == 0) (void)take_apart(*directory_, away.c_str());  // what stays is found by doctor
+      if (error == 0 || error == ENOENT) (void)take_apart(*directory_, away.c_str());  // what stays is found by doctor
       ending.claim_gone = held.form == Form::nested;
     }
-    // REMOVE of this hold is kept: the next hold has another byte.
-    if (error == 0) return ending;
+    // REMOVE of this hold is kept: the next hold has another byte. Not there any more: the reply to our removal was
+    // lost, and its retry found the work done.
+    if (error == 0 || error == ENOENT) return ending;
   }
   // REMOVE is a breaker's, who may be stopped: do not wait for it. Or W may not be removed. Either way the hold ends
   // here: whoever comes next finds the mark and removes W.
@@ -320,8 +321,12 @@ Removal Word::refused(os::Status error, const Look& look, std::string what) cons
   return removal;
 }
 
-// Opens the file with the record for writing, while the look's own descriptor keeps its number, and locks REMOVE.
-// Without: the answer is in `removal`.
+bool Word::maker_has_ended(const Look& look) const {
+  return directory_->local() && look.processes_visible && look.processes.state == Processes::ended;
+}
+
+// Opens the file with the record for writing, while the look's own descriptor keeps its number, and locks BREAK and
+// REMOVE. Without: the answer is in `removal`.
 os::File Word::open_for_removal(const Look& look, Removal& removal) const {
   if (!guard_usable(*directory_)) {
     removal = {Removal::Result::refused, make_error_code(errc::cannot_break), "cannot remove '" + names_->word() + "'"};
@@ -342,7 +347,13 @@ os::File Word::open_for_removal(const Look& look, Removal& removal) const {
     removal = {};
     return {};
   }
-  const os::Status locked = system().try_lock(file.get(), remove_byte(look.record.number));
+  // Breakers among themselves, then against the holder's own release.
+  os::Status locked = system().try_lock(file.get(), break_byte(look.record.number));
+  if (locked == 0) {
+    locked = system().try_lock(file.get(), remove_byte(look.record.number));
+    // Its maker took it and has ended, so its release will not go on: a forked copy of its descriptors keeps the byte.
+    if (os::cause_of(os::Call::try_lock, locked) == os::Cause::contention && maker_has_ended(look)) locked = 0;
+  }
   if (os::cause_of(os::Call::try_lock, locked) == os::Cause::contention || locked == EINTR) {
     removal.result = Removal::Result::in_turn;
     return {};

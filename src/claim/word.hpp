@@ -126,6 +126,7 @@ class Word {
   [[nodiscard]] bool name_of_earlier_boot(const Look& look) const;
   [[nodiscard]] os::Result<bool> still_is(const Look& look) const noexcept;
   [[nodiscard]] os::File open_for_removal(const Look& look, Removal& removal) const;
+  [[nodiscard]] bool maker_has_ended(const Look& look) const;
   [[nodiscard]] bool remove_byte_reaches_holder(const Look& look) const;
   [[nodiscard]] Removal remove(const Look& look) const;
   [[nodiscard]] Removal remove_foreign(const Look& look) const;

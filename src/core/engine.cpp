@@ -129,7 +129,8 @@ bool Engine::re_enter(State& state, std::int64_t thread) {
 }
 
 bool Engine::is_deadlock(const std::optional<Holder>& by, std::int64_t thread) const noexcept {
-  return by && by->this_process && by->thread == thread;
+  // A dead hold of ours was given up while a breaker was at it, who is about to remove it.
+  return by && by->this_process && by->thread == thread && by->verdict != Verdict::dead;
 }
 
 // One step of an attempt, made anew where there is none, under the object's mutex. What is granted is kept at once: no

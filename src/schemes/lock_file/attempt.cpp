@@ -38,19 +38,18 @@ void Waits::settle(os::System& system, const Holder& by, Blocked& blocked) {
   const std::string hold = by.nonce + "." + std::to_string(by.number);
   const auto now = system.now();
   if (hold != settling_) {
-    // The first look at this hold, and the one after arming, follow no event.
+    // The first look at this hold is followed by arming, and that by another look.
     settling_ = hold;
     looks_ = -1;
     settle_at_.reset();
     return;
   }
-  if (looks_ < 0) {
-    looks_ = static_cast<int>(after.size());
-    return;
-  }
+  // The look after arming is followed by others too, as if by an event: a close event may have gone out before.
+  //   holder: close event                                lock drops
+  //   waiter:              arm     look: still locked                 <- would have slept for ever
   const bool was_planned = settle_at_ && now >= *settle_at_;
   if (!was_planned) {
-    looks_ = 0;  // woken by an event
+    looks_ = 0;  // woken by an event, or armed
   } else if (looks_ < static_cast<int>(after.size())) {
     ++looks_;
   }
