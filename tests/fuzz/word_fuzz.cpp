@@ -98,7 +98,8 @@ void clears_only_the_dead(std::string_view bytes) {
 }
 
 void obeys_the_laws(std::string_view bytes) {
-  for (const std::string_view place : places) touches_only_the_dead(place, bytes);
+  // One place for each input: a search tries many of about the same bytes, and reaches all.
+  touches_only_the_dead(places[bytes.size() % places.size()], bytes);
   clears_only_the_dead(bytes);
 }
 
