@@ -3,31 +3,50 @@
 
 #include "claim/guard.hpp"
 
+#include <cerrno>
+
 namespace lockfile::claim {
 namespace {
 
-// Opens `name` and says whether LIVE is seen to be locked there.
+// Opens `name` and says whether LIVE is seen to be locked there. What a trial shows is believed for as long as the
+// process lives, so an error that says nothing about the file system (no descriptor or memory left) ends the trial.
 os::Result<bool> guard_seen(os::System& system, int directory, const char* name) {
   const auto opened = system.open(directory, name, os::Open::look, 0);
-  if (!opened.ok()) return {false, opened.error};
+  const bool not_to_be_opened = opened.error == ENOENT || opened.error == EACCES || opened.error == EPERM;
+  if (!opened.ok()) return {false, not_to_be_opened ? 0 : opened.error};
   const os::File file(system, opened.value);
-  return system.lock_seen(file.get(), live_byte);
+  const auto seen = system.lock_seen(file.get(), live_byte);
+  const bool unsupported = os::cause_of(os::Call::lock_seen, seen.error) == os::Cause::unsupported;
+  return unsupported ? os::Result<bool>{false, 0} : seen;
 }
 
-void try_guard(Trial& trial, os::System& system, int directory, const char* name, bool live_locked) {
+os::Status try_guard(Trial& trial, os::System& system, int directory, const char* name, bool live_locked) {
   if (!live_locked) {
     trial.guard_note = "byte-range locks are not supported";
-    return;
+    return 0;
   }
   // Twice: between the two looks the first one's descriptor is closed.
   for (const char* const complaint : {"is not seen through another name", "goes when another descriptor is closed"}) {
     const auto seen = guard_seen(system, directory, name);
-    if (!seen.ok() || !seen.value) {
+    if (!seen.ok()) return seen.error;
+    if (!seen.value) {
       trial.guard_note = std::string("a byte-range lock ") + complaint;
-      return;
+      return 0;
     }
   }
   trial.guard_works = true;
+  return 0;
+}
+
+// With two names of one file. A count of one (sshfs) or an old one (bindfs) does not matter; another inode does.
+os::Status try_second_name(Trial& trial, os::System& system, int directory, int descriptor, const char* name,
+                           bool live_locked) {
+  const auto own = system.stat(descriptor);
+  if (!own.ok()) return own.error;
+  const auto other = system.stat_at(directory, name, os::Links::keep);
+  if (!other.ok() && other.error != ENOENT) return other.error;
+  trial.one_inode = other.ok() && own.value.same_inode(other.value);
+  return try_guard(trial, system, directory, name, live_locked);
 }
 
 }  // namespace
@@ -41,20 +60,14 @@ os::Result<Trial> try_out(const Directory& directory, int descriptor, const char
   const os::Status linked = system.link(at, own_name, at, trial_name);
   trial.hard_links = linked == 0;
   if (linked == 0) {
-    const auto own = system.stat(descriptor);
-    const auto other = system.stat_at(at, trial_name, os::Links::keep);
-    // A count of one (sshfs) or an old one (bindfs) does not matter; another inode does.
-    trial.one_inode = own.ok() && other.ok() && own.value.same_inode(other.value);
-    try_guard(trial, system, at, trial_name, live_locked);
-    if (const os::Status removed = system.unlink(at, trial_name)) return {{}, removed};
-  } else if (os::cause_of(os::Call::link, linked) == os::Cause::unsupported) {
-    trial.link_error = linked;
-    try_guard(trial, system, at, own_name, live_locked);
-  } else {
-    return {{}, linked};
+    const os::Status tried = try_second_name(trial, system, at, descriptor, trial_name, live_locked);
+    const os::Status removed = system.unlink(at, trial_name);
+    return {trial, tried != 0 ? tried : removed};
   }
-
-  return {trial, 0};
+  if (os::cause_of(os::Call::link, linked) != os::Cause::unsupported) return {{}, linked};
+  trial.link_error = linked;
+  const os::Status tried = try_guard(trial, system, at, own_name, live_locked);
+  return {trial, tried};
 }
 
 os::Result<bool> marks_stay(const Directory& directory, const char* trial_name) {
