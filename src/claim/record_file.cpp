@@ -13,15 +13,18 @@ namespace lockfile::claim {
 os::Result<std::string> read_record_bytes(os::System& system, int descriptor) {
   std::array<char, longest_record + 1> buffer{};
   std::size_t size = 0;
-  constexpr int tries = 64;  // short reads and interruptions
-  for (int i = 0; i < tries && size < buffer.size(); ++i) {
+  constexpr int interruptions = 64;
+  for (int i = 0; i < interruptions;) {
     const auto got = system.read(descriptor, std::span(buffer).subspan(size), size);
-    if (got.error == EINTR) continue;
-    if (!got.ok()) return {{}, got.error};
-    if (got.value == 0) break;
+    if (!got.ok() && got.error != EINTR) return {{}, got.error};
+    if (got.error == EINTR) {
+      ++i;
+      continue;
+    }
     size += got.value;
+    if (got.value == 0 || size == buffer.size()) return {std::string(buffer.data(), size), 0};
   }
-  return {std::string(buffer.data(), size), 0};
+  return {{}, EINTR};  // not what was read so far: half a record is somebody unknown, who is waited for
 }
 
 bool guard_usable(const Directory& directory) {
