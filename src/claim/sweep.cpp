@@ -22,6 +22,10 @@ class Sweeper {
 
   void look_at(const std::string& name, const SideName& side, Leftover& left) const {
     const auto opened = system().open(directory_.descriptor(), name.c_str(), os::Open::look, 0);
+    if (opened.error == ELOOP && side.suffix == suffix::trial) {
+      look_at_symlink(name, side, left);
+      return;
+    }
     if (!opened.ok()) {
       left.note = code_message(opened.error);
       return;
@@ -106,6 +110,11 @@ class Sweeper {
     if (clean_ == Clean::remove_dead) finish(system().unlink(directory_.descriptor(), name.c_str()), left);
   }
 
+  // Of the claim to which a side name belongs.
+  [[nodiscard]] static std::string own_name(const std::string& name, const SideName& side) {
+    return name.substr(0, name.size() - side.suffix.size());
+  }
+
   [[nodiscard]] bool claim_lives(const std::string& own_name, const SideName& side) const {
     const auto opened = system().open(directory_.descriptor(), own_name.c_str(), os::Open::look, 0);
     if (!opened.ok()) return false;
@@ -114,6 +123,15 @@ class Sweeper {
     Reading reading = Reading::foreign;
     judge_file(file.get(), side, claim, reading);
     return claim.maker == Verdict::alive;
+  }
+
+  // `lockctl doctor` tries symbolic links out, and its claim is there for as long.
+  void look_at_symlink(const std::string& name, const SideName& side, Leftover& left) const {
+    left.note = "a symbolic link";
+    left.maker = Verdict::alive;
+    if (claim_lives(own_name(name, side), side)) return;
+    left.maker = Verdict::dead;
+    if (clean_ == Clean::remove_dead) finish(system().unlink(directory_.descriptor(), name.c_str()), left);
   }
 
   void look_at_directory(const std::string& name, const SideName& side, os::File directory, Leftover& left) const {
@@ -137,7 +155,7 @@ class Sweeper {
     if (!found) {
       // Empty: on its way in, while the claim still has its own name; or its maker was killed there. Removing it is
       // refused as soon as something is inside. Nothing inside is touched: the claim may come in at this moment.
-      if (claim_lives(name.substr(0, name.size() - side.suffix.size()), side)) {
+      if (claim_lives(own_name(name, side), side)) {
         left.maker = Verdict::alive;
         return;
       }
