@@ -181,10 +181,13 @@ std::vector<Standing> list_locks(std::string_view directory, std::error_code& ec
     if (!name.ends_with(ending) || name.size() == ending.size()) continue;
     const claim::Names lock_names(name.substr(0, name.size() - ending.size()));
     const claim::Word word(opened.value, lock_names);
-    const claim::Look look = word.look(nullptr);
-    if (look.state == claim::Look::State::held || look.state == claim::Look::State::changing) {
-      standing.push_back({name, word.holder_of(look)});
+    claim::Look look = word.look(nullptr);
+    if (look.state == claim::Look::State::free || look.state == claim::Look::State::vacant) continue;
+    if (look.state == claim::Look::State::failed) {
+      look.foreign = true;
+      look.judgement = {Verdict::unknown, "cannot be looked at: " + os::code_of(look.error).message()};
     }
+    standing.push_back({name, word.holder_of(look)});
   }
   return standing;
 }
