@@ -90,8 +90,9 @@ Claim::Tried Claim::make_once(Access access, os::Status& error, os::Call& failed
   const auto info = system().stat(file_.get());
   error = info.error;
   failed = os::Call::stat;
+  if (!info.ok()) return Tried::failed;
   info_ = info.value;
-  return info.ok() ? Tried::made : Tried::failed;
+  return Tried::made;
 }
 
 Claim::Tried Claim::make_unnamed(std::uint32_t mode, Access access, os::Status& error, os::Call& failed) {
@@ -299,8 +300,7 @@ void Claim::abandon() noexcept {
 }
 
 bool Claim::descriptor_is_ours() const noexcept {
-  const auto now = system().stat(file_.get());
-  return now.ok() && now.value.same_inode(info_);
+  return !info_ || is_descriptor_of(system(), file_.get(), *info_);  // without: it was opened a moment ago
 }
 
 bool Claim::cleared() const noexcept {

@@ -12,6 +12,7 @@
 #include <lockfile/options.hpp>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace lockfile::claim {
@@ -72,7 +73,7 @@ class Claim {
   [[nodiscard]] bool cleared() const noexcept;
 
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
-  [[nodiscard]] const os::FileInfo& info() const noexcept { return info_; }
+  [[nodiscard]] const os::FileInfo& info() const noexcept { return *info_; }
   [[nodiscard]] const Record& record() const noexcept { return record_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] const Trial& trial() const noexcept { return trial_; }
@@ -102,7 +103,7 @@ class Claim {
   Record record_;
   std::string name_;
   os::Unshared file_;
-  os::FileInfo info_;
+  std::optional<os::FileInfo> info_;  // none while it is being made
   bool live_locked_ = false;
   bool number_used_ = true;
   bool durable_ = false;

@@ -8,6 +8,11 @@
 
 namespace lockfile::claim {
 
+bool is_descriptor_of(os::System& system, int descriptor, const os::FileInfo& inode) noexcept {
+  const auto now = system.stat(descriptor);
+  return now.ok() ? now.value.same_inode(inode) : now.error != EBADF;
+}
+
 Directory::Directory(os::Process& process, os::File file, const os::FileInfo& info, os::FileSystem file_system)
     : process_(process),
       trials_(process.part<Trials>()),
@@ -32,10 +37,7 @@ Directory::~Directory() {
   if (!descriptor_is_ours()) (void)file_.release();
 }
 
-bool Directory::descriptor_is_ours() const noexcept {
-  const auto now = system().stat(file_.get());
-  return now.ok() && now.value.same_inode(info_);
-}
+bool Directory::descriptor_is_ours() const noexcept { return is_descriptor_of(system(), file_.get(), info_); }
 
 bool Directory::is_at(const std::string& path) const noexcept {
   const auto now = system().stat_at(os::no_directory, path.c_str(), os::Links::follow);

@@ -11,6 +11,10 @@ namespace lockfile::claim {
 
 class Trials;
 
+/// Is that descriptor, opened for this inode, still its own? A program that closes all its descriptors closes ours too,
+/// and the number may be another file's by now. A look that is refused for another reason is no proof of that.
+[[nodiscard]] bool is_descriptor_of(os::System& system, int descriptor, const os::FileInfo& inode) noexcept;
+
 class Directory {
  public:
   /// On failure `value` is null and `error` says why.
