@@ -82,8 +82,8 @@ class Attempt {
   virtual std::optional<Blocked> withdraw() noexcept = 0;
   /// Ends the hold. `errc::not_locked` or `errc::not_my_lock`: it had been lost before.
   virtual std::error_code release() noexcept = 0;
-  /// A fresh look: is it still held?
-  virtual bool still_held() noexcept = 0;
+  /// A fresh look: is it still held? False with `why` set: it cannot be told now, which is no loss.
+  virtual bool still_held(std::error_code& why) noexcept = 0;
   /// When one of these fires the hold may have been lost. Empty: no event tells; ask `still_held`.
   [[nodiscard]] virtual std::span<const Watch> lost() const noexcept { return {}; }
   /// Close descriptors and touch no file: in a forked child the hold is the parent's; and a hold that was handed over

@@ -52,8 +52,10 @@ Look Word::look(const Claim* own, const KnownProcesses* known) const {
     if (!is_not_to_be_opened(opened.error)) return look;
     const auto info = system().stat_at(directory_->descriptor(), name(), os::Links::keep);
     if (is_gone(info.error)) return {};
-    look.error = info.error;
-    if (!info.ok()) return look;
+    if (!info.ok()) {
+      look.error = info.error;
+      return look;
+    }
     look.state = Look::State::held;
     look.info = info.value;
     look.foreign = true;
@@ -89,9 +91,8 @@ bool Word::enter_word(Look& look) const {
     look.foreign = true;
     look.judgement.note = "its record cannot be read";
     if (!is_gone(opened.error)) {
-      if (is_not_to_be_opened(opened.error)) return false;
-      look.state = Look::State::failed;
       look.error = opened.error;
+      if (!is_not_to_be_opened(opened.error)) look.state = Look::State::failed;
       return false;
     }
     const auto entries = system().list(look.word.get());
@@ -197,25 +198,27 @@ Holder Word::holder_of(const Look& look) const {
   return holder;
 }
 
-std::vector<Watch> Word::watches(Look& look) const {
-  std::vector<Watch> on = std::move(look.processes.watches);
+Word::Watches Word::watches(Look& look) const {
+  Watches watches{std::move(look.processes.watches)};
   const auto watch = [&](os::File& file, const os::FileInfo& info, os::Notice notice) {
-    on.push_back(os::WatchSource::inode(std::move(file), info, notice));
+    watches.on.push_back(os::WatchSource::inode(std::move(file), info, notice));
   };
   // Names that come and go: for what cannot be watched itself, such as a plain locker's directory, whose rmdir is not
   // reported while anybody has it open; and on file systems that report names only.
   const auto watch_directory = [&] {
     const auto opened = system().open(directory_->descriptor(), ".", os::Open::directory, 0);
-    if (!opened.ok()) return;
+    if (!opened.ok()) return false;
     os::File file(system(), opened.value);
-    if (const auto info = system().stat(file.get()); info.ok()) watch(file, info.value, os::Notice::contents);
+    const auto info = system().stat(file.get());
+    if (info.ok()) watch(file, info.value, os::Notice::contents);
+    return info.ok();
   };
   const bool plain_directory = look.word.is_open() && look.foreign;
   const bool directory_needed = !look.file.is_open() || plain_directory || !directory_->local();
   if (look.word.is_open() && !plain_directory) watch(look.word, look.word_info, os::Notice::word);
   if (look.file.is_open() && !plain_directory) watch(look.file, look.info, os::Notice::file);
-  if (directory_needed) watch_directory();
-  return on;
+  watches.all = !directory_needed || watch_directory();
+  return watches;
 }
 
 os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
@@ -269,20 +272,24 @@ os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
   return still.ok() ? static_cast<os::Status>(EEXIST) : still.error;
 }
 
-bool Word::still_held(const Held& held) const noexcept {
-  const auto still = directory_->refers_to(name(), held.word_info);
-  return still.ok() && still.value;
+os::Result<bool> Word::still_held(const Held& held) const noexcept {
+  return directory_->refers_to(name(), held.word_info);
+}
+
+// REMOVE of one hold.
+os::Status Word::lock_once(int descriptor, std::uint64_t byte) const noexcept {
+  constexpr int interruptions = 64;
+  os::Status locked = EINTR;
+  for (int i = 0; i < interruptions && locked == EINTR; ++i) {
+    locked = system().try_lock(descriptor, byte);
+  }
+  return locked;
 }
 
 Word::Ending Word::release(Claim& claim, Held& held) const {
   Ending ending;
   const bool guarded = claim.trial().guard_works;
-  os::Status locked = 0;
-  if (guarded) {
-    do {
-      locked = system().try_lock(claim.descriptor(), remove_byte(claim.record().number));
-    } while (locked == EINTR);
-  }
+  const os::Status locked = guarded ? lock_once(claim.descriptor(), remove_byte(claim.record().number)) : 0;
   const auto ours = directory_->refers_to(name(), held.word_info);
   if (ours.ok() && !ours.value) {
     ending.lost = true;
@@ -348,13 +355,13 @@ os::File Word::open_for_removal(const Look& look, Removal& removal) const {
     return {};
   }
   // Breakers among themselves, then against the holder's own release.
-  os::Status locked = system().try_lock(file.get(), break_byte(look.record.number));
+  os::Status locked = lock_once(file.get(), break_byte(look.record.number));
   if (locked == 0) {
-    locked = system().try_lock(file.get(), remove_byte(look.record.number));
+    locked = lock_once(file.get(), remove_byte(look.record.number));
     // Its maker took it and has ended, so its release will not go on: a forked copy of its descriptors keeps the byte.
     if (os::cause_of(os::Call::try_lock, locked) == os::Cause::contention && maker_has_ended(look)) locked = 0;
   }
-  if (os::cause_of(os::Call::try_lock, locked) == os::Cause::contention || locked == EINTR) {
+  if (os::cause_of(os::Call::try_lock, locked) == os::Cause::contention) {
     removal.result = Removal::Result::in_turn;
     return {};
   }
@@ -432,7 +439,8 @@ Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
       break;
   }
   if (look.foreign) {
-    if (hold != nullptr) return {};
+    if (hold != nullptr && look.error == 0) return {};
+    if (hold != nullptr) return refused(look.error, look, "cannot open '" + names_->word() + "'");
     if (foreign_too) return remove_foreign(look);
     return {Removal::Result::refused, make_error_code(errc::foreign), "cannot break '" + names_->word() + "'"};
   }
@@ -462,6 +470,9 @@ Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
 Removal Word::remove_foreign(const Look& look) const {
   const int at = directory_->descriptor();
   if (!look.word.is_open()) {
+    if (look.info.type == os::FileType::directory) {
+      return refused(look.error, look, "cannot look into directory '" + names_->word() + "'");
+    }
     const os::Status error = system().unlink(at, name());
     if (is_gone(error)) return {};
     if (error != 0) return refused(error, look, "cannot remove '" + names_->word() + "'");

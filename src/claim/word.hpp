@@ -49,7 +49,7 @@ struct Look {
     failed,    ///< `error` says why
   };
   State state = State::free;
-  int error = 0;
+  int error = 0;  ///< also where it stands and could not be opened
   Form form = Form::file;
   os::File word;  ///< the directory W; closed when W is a file
   os::FileInfo word_info;
@@ -94,7 +94,11 @@ class Word {
   /// The holder, for people.
   [[nodiscard]] Holder holder_of(const Look& look) const;
   /// What to sleep on until W changes. Takes the descriptors out of `look`.
-  [[nodiscard]] std::vector<Watch> watches(Look& look) const;
+  struct Watches {
+    std::vector<Watch> on;
+    bool all = true;  ///< else something could not be opened to be watched: look again now and then
+  };
+  [[nodiscard]] Watches watches(Look& look) const;
 
   /// Moves into a marked empty directory: the claim goes in by a link or inside a small directory, never by creating a
   /// file, since a death before the record is written would leave an unknown holder for ever. 0: held, if W still is
@@ -106,7 +110,7 @@ class Word {
   /// Removes that hold (nonce and number), or, where `hold` is null, whoever holds now.
   [[nodiscard]] Removal break_forced(const Holder* hold, bool foreign_too) const;
 
-  [[nodiscard]] bool still_held(const Held& held) const noexcept;
+  [[nodiscard]] os::Result<bool> still_held(const Held& held) const noexcept;
 
   struct Ending {
     bool lost = false;        ///< it had been broken: nothing was touched
@@ -125,6 +129,7 @@ class Word {
   [[nodiscard]] Judgement judge_record(Look& look, Reading reading, const KnownProcesses* known) const;
   [[nodiscard]] bool name_of_earlier_boot(const Look& look) const;
   [[nodiscard]] os::Result<bool> still_is(const Look& look) const noexcept;
+  [[nodiscard]] os::Status lock_once(int descriptor, std::uint64_t byte) const noexcept;
   [[nodiscard]] os::File open_for_removal(const Look& look, Removal& removal) const;
   [[nodiscard]] bool maker_has_ended(const Look& look) const;
   [[nodiscard]] bool remove_byte_reaches_holder(const Look& look) const;

@@ -118,14 +118,17 @@ void Engine::note_lost(State& state) {
   (void)old.attempt->release();  // finds that it is lost, and touches nothing
 }
 
-bool Engine::re_enter(State& state, std::int64_t thread) {
-  if (!is_mine(state, thread)) return false;
-  if (!state.hold->attempt->still_held()) {
-    note_lost(state);
-    return false;
+// Nothing: it is not held, or it was lost. A hold that cannot be looked at goes on, but nobody enters it.
+std::optional<Step> Engine::re_enter(State& state, std::int64_t thread) {
+  if (!is_mine(state, thread)) return std::nullopt;
+  std::error_code why;
+  if (state.hold->attempt->still_held(why)) {
+    ++state.hold->count;
+    return Granted{};
   }
-  ++state.hold->count;
-  return true;
+  if (why) return Failed{why, "cannot look at the hold that is to be entered again", {}};
+  note_lost(state);
+  return std::nullopt;
 }
 
 bool Engine::is_deadlock(const std::optional<Holder>& by, std::int64_t thread) const noexcept {
@@ -137,7 +140,10 @@ bool Engine::is_deadlock(const std::optional<Holder>& by, std::int64_t thread) c
 // line between the grant and the note of it can fail.
 Step Engine::step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, std::int64_t thread) {
   const os::MutexGuard guard(state.process.system(), state.mutex);
-  if (!threaded_ && re_enter(state, thread)) return Granted{};  // another thread of ours was granted meanwhile
+  if (!threaded_) {
+    // Another thread of ours may have been granted meanwhile.
+    if (auto entered = re_enter(state, thread)) return *std::move(entered);
+  }
   if (!attempt) attempt = scheme_->attempt({.mode = Mode::exclusive, .thread = thread});
   // Granted while another thread of this object thinks it holds: then that hold had been broken. Whoever is
   // granted makes room for the note of it first, where memory may still be missing.
@@ -172,7 +178,10 @@ Outcome Engine::acquire(const Wait& wait) {
   const std::int64_t thread = system.thread_id();
   {
     const os::MutexGuard guard(system, state.mutex);
-    if (re_enter(state, thread)) return {};
+    if (auto entered = re_enter(state, thread)) {
+      auto* const failed = std::get_if<Failed>(&*entered);
+      return failed != nullptr ? outcome_of(std::move(*failed)) : Outcome{};
+    }
   }
   const Limit limit(system, wait);
   std::unique_ptr<Attempt> attempt;
@@ -184,9 +193,7 @@ Outcome Engine::acquire(const Wait& wait) {
   if (!others_wait) {
     Step step = step_and_keep(state, attempt, thread);
     if (std::holds_alternative<Granted>(step)) return {};
-    if (auto* const failed = std::get_if<Failed>(&step)) {
-      return {failed->why, std::move(failed->what), std::move(failed->by)};
-    }
+    if (auto* const failed = std::get_if<Failed>(&step)) return outcome_of(std::move(*failed));
     blocked = std::move(std::get<Blocked>(step));
     waited.by = blocked->by;
   } else {
@@ -209,12 +216,14 @@ Outcome Engine::acquire(const Wait& wait) {
   return outcome_of(std::move(waited), limit);
 }
 
+Outcome Engine::outcome_of(Failed failed) { return {failed.why, std::move(failed.what), std::move(failed.by)}; }
+
 Outcome Engine::outcome_of(Waited waited, const Limit& limit) {
   switch (waited.how) {
     case Waited::How::granted:
       return {};
     case Waited::How::failed:
-      return {waited.failed.why, std::move(waited.failed.what), std::move(waited.failed.by)};
+      return outcome_of(std::move(waited.failed));
     case Waited::How::stopped:
       return {errc::stopped, {}, std::move(waited.by)};
     case Waited::How::timed_out:
@@ -247,7 +256,8 @@ Outcome Engine::release_in(State& state, bool& had_one) {
   had_one = true;
   if (is_mine(state, thread)) {
     if (state.hold->count == 1) return end_hold(state);
-    if (state.hold->attempt->still_held()) {
+    std::error_code unsure;  // then the last release tells
+    if (state.hold->attempt->still_held(unsure) || unsure) {
       --state.hold->count;
       return {};
     }
@@ -293,7 +303,8 @@ bool Engine::i_am_locking() noexcept {
   try {
     State& state = this->state();
     const os::MutexGuard guard(state.process.system(), state.mutex);
-    return is_mine(state, state.process.system().thread_id()) && state.hold->attempt->still_held();
+    std::error_code unsure;  // not to be told is not ours: the caller is to stop, not to go on
+    return is_mine(state, state.process.system().thread_id()) && state.hold->attempt->still_held(unsure);
   } catch (const std::bad_alloc&) {
     return false;  // only in a forked child, which holds nothing
   }

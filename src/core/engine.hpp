@@ -83,9 +83,10 @@ class Engine {
   [[nodiscard]] State& state();
   [[nodiscard]] State* state_or_null() noexcept;
   [[nodiscard]] bool is_mine(const State& state, std::int64_t thread) const noexcept;
-  [[nodiscard]] bool re_enter(State& state, std::int64_t thread);
+  [[nodiscard]] std::optional<Step> re_enter(State& state, std::int64_t thread);
   void note_lost(State& state);
   [[nodiscard]] Step step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, std::int64_t thread);
+  [[nodiscard]] static Outcome outcome_of(Failed failed);
   [[nodiscard]] static Outcome outcome_of(Waited waited, const Limit& limit);
   [[nodiscard]] bool is_deadlock(const std::optional<Holder>& by, std::int64_t thread) const noexcept;
   [[nodiscard]] Outcome release_in(State& state, bool& had_one);

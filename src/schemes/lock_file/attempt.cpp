@@ -19,11 +19,12 @@ Blocked Waits::blocked_by(const claim::Word& word, Look& look) {
   Blocked blocked;
   blocked.by = word.holder_of(look);
   const bool watched = look.processes_visible && look.processes.all_watched;
-  // A process that runs without a descriptor of ours being there to tell of its end, or on another host.
-  const bool must_poll = !word.directory().local() || (look.processes_visible && !watched);
   const bool may_close = look.judgement.verdict == Verdict::alive && !watched;
   known_.keep(look.processes.watches);
-  blocked.on = word.watches(look);
+  claim::Word::Watches watches = word.watches(look);
+  blocked.on = std::move(watches.on);
+  // A process that runs without a descriptor of ours being there to tell of its end, or on another host.
+  const bool must_poll = !word.directory().local() || (look.processes_visible && !watched) || !watches.all;
   if (must_poll) {
     blocked.look_again = remote_.next(system);
   } else if (may_close) {
@@ -346,7 +347,11 @@ std::error_code LockFileAttempt::release() noexcept {
   }
 }
 
-bool LockFileAttempt::still_held() noexcept { return word_->still_held(held_); }
+bool LockFileAttempt::still_held(std::error_code& why) noexcept {
+  const auto still = word_->still_held(held_);
+  why = os::code_of(still.error);
+  return still.value;
+}
 
 void LockFileAttempt::abandon() noexcept {
   if (claim_) claim_->abandon();
@@ -356,7 +361,8 @@ void LockFileAttempt::abandon() noexcept {
 std::error_code LockFileAttempt::hand_over(std::int64_t child) noexcept {
   const auto start = system().process_start(child);
   if (!start.ok() && !system().process_exists(child)) return std::make_error_code(std::errc::no_such_process);
-  if (!still_held()) return errc::not_my_lock;
+  std::error_code why;
+  if (!still_held(why)) return why ? why : errc::not_my_lock;
   return os::code_of(claim_->name_child(child, start.ok() ? start.value : 0));
 }
 
@@ -403,7 +409,10 @@ class FreeWait final : public Attempt {
   }
   std::optional<Blocked> withdraw() noexcept override { return std::nullopt; }
   std::error_code release() noexcept override { return {}; }
-  bool still_held() noexcept override { return false; }
+  bool still_held(std::error_code& why) noexcept override {
+    why.clear();
+    return false;
+  }
   void abandon() noexcept override {}
 
  private:

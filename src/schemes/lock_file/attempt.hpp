@@ -35,7 +35,7 @@ class LockFileAttempt final : public Attempt {
   Step step() noexcept override;
   std::optional<Blocked> withdraw() noexcept override;
   std::error_code release() noexcept override;
-  bool still_held() noexcept override;
+  bool still_held(std::error_code& why) noexcept override;
   void abandon() noexcept override;
   std::error_code hand_over(std::int64_t child) noexcept override;
   std::optional<int> share_guard(std::error_code& why) noexcept override;

@@ -177,6 +177,7 @@ std::error_code LockFileScheme::break_once(Holder& hold, Proof& proof, bool& aga
       hold.number = look.record.number;
     }
     const bool this_one = proof == Proof::forced;
+    if (this_one && look.foreign && look.error != 0) return os::code_of(look.error);  // cannot be told now
     if (this_one && (look.foreign || look.record.nonce != hold.nonce || look.record.number != hold.number)) {
       return errc::not_locked;
     }

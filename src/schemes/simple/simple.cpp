@@ -22,7 +22,10 @@ class SimpleAttempt final : public Attempt {
   }
   std::optional<Blocked> withdraw() noexcept override { return std::nullopt; }
   std::error_code release() noexcept override { return scheme_.release(); }
-  bool still_held() noexcept override { return scheme_.still_held(); }
+  bool still_held(std::error_code& why) noexcept override {
+    why.clear();
+    return scheme_.still_held();
+  }
   void abandon() noexcept override {}
 
  private:
