@@ -25,20 +25,24 @@ bool Oracle::excuse(Hold& hold) {
 
 std::string Oracle::granted(const Participant& by, std::uint64_t process, std::int64_t pid, std::size_t published,
                             bool foreign) {
+  Hold now;
+  now.by = &by;
+  now.process = process;
+  now.pid = pid;
+  now.published = published;
+  now.foreign = foreign;
+  std::string wrong;
   for (Hold& each : holds_) {
-    if (each.ended || each.dead || each.lost) continue;
-    each.lost = true;
-    if (!excuse(each)) {
-      return by.name + " was granted the lock while " + each.by->name + " held it";
-    }
+    if (each.ended || each.dead || each.lost || !wrong.empty()) continue;
+    // Of two, the one that W meant first has been lost: the earlier one, or the new one, if it was broken before the
+    // verb that got it has returned.
+    Hold& first = now.published < each.published ? now : each;
+    first.lost = true;
+    if (!excuse(first)) wrong = by.name + " was granted the lock while " + each.by->name + " held it";
+    if (now.lost) break;
   }
-  Hold& hold = holds_.emplace_back();
-  hold.by = &by;
-  hold.process = process;
-  hold.pid = pid;
-  hold.published = published;
-  hold.foreign = foreign;
-  return {};
+  holds_.push_back(now);
+  return wrong;
 }
 
 const Hold* Oracle::hold_of(const Participant& by) const noexcept {

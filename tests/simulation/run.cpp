@@ -657,7 +657,7 @@ bool Script::acquire_as(std::string_view verb, const Wait& wait, std::optional<s
     run_.violated("nobody held the lock, and " + self_.name + " was refused it");
   }
   if (granted) {
-    const std::size_t published = run_.published();
+    const std::size_t published = self_.published;
     in_section([&] {
       run_.violated(
           run_.oracle().granted(self_, self_.process->process.id, self_.process->process.pid, published, false));
@@ -756,7 +756,7 @@ bool Script::plain_mkdir() {
   const os::Status made = system().make_directory(os::no_directory, "/d/f.lock", 0777);
   check_gone();
   if (made != 0) return false;
-  const std::size_t published = run_.published();
+  const std::size_t published = self_.published;
   in_section([&] {
     run_.violated(run_.oracle().granted(self_, self_.process->process.id, self_.process->process.pid, published, true));
   });

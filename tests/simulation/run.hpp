@@ -71,6 +71,7 @@ struct Participant {
   std::optional<std::chrono::steady_clock::time_point> deadline;  // of the verb it is in
   std::string_view verb;                                          // that it is in; empty: none
   std::optional<std::size_t> breaks;                              // the break of whoever holds that it is at
+  std::size_t published = 0;                                      // the step in which it last made W its own
   bool removes = false;                                           // it has begun to
 };
 
@@ -145,12 +146,13 @@ class Run {
   [[nodiscard]] bool tracing() const noexcept { return tracing_; }
   void say(std::string what);
   void violated(std::string sentence);
-  /// W has just come to mean something else.
-  void oracle_published() noexcept { published_ = steps_; }
+  /// The caller has just made W mean its own hold, or moved into it.
+  void oracle_published() noexcept {
+    if (current_ != nullptr) current_->published = steps_;
+  }
   /// W was found to be there.
   void looked_at_word();
   void opens_for_removal();
-  [[nodiscard]] std::size_t published() const noexcept { return published_; }
   [[nodiscard]] bool nobody_else_is_busy(const Participant& self) const;
   std::size_t begin_verb() noexcept { return ++verbs_; }
   [[nodiscard]] std::size_t verbs() const noexcept { return verbs_; }
@@ -205,7 +207,6 @@ class Run {
   bool given_up_ = false;
   std::size_t steps_ = 0;
   std::size_t alone_steps_ = 0;
-  std::size_t published_ = 0;
   std::size_t verbs_ = 0;
   std::size_t ticks_ = 0;
   int early_ticks_ = 0;
@@ -231,6 +232,8 @@ struct Scenario {
   Leaves leaves = Leaves::nothing_after_doctor;
   /// Waits whose time comes while others could still go on.
   int early_ticks = 0;
+  /// Too large for every order.
+  bool by_chance = false;
 };
 
 /// What a participant does. Each verb tells the oracles.

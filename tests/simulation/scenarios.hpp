@@ -11,7 +11,7 @@
 
 namespace lockfile::simulation {
 
-/// Every scenario, in the order in which they are reported. `long_form`: the large ones too.
+/// Every scenario, in the order in which they are reported.
 [[nodiscard]] const std::vector<Scenario>& scenarios();
 /// Null: there is none of that name.
 [[nodiscard]] const Scenario* scenario_named(std::string_view name);
@@ -34,5 +34,6 @@ void add_deaths(std::vector<Scenario>& all);
 void add_breaks(std::vector<Scenario>& all);
 void add_faults(std::vector<Scenario>& all);
 void add_network(std::vector<Scenario>& all);
+void add_chance(std::vector<Scenario>& all);
 
 }  // namespace lockfile::simulation
