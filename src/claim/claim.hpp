@@ -45,6 +45,7 @@ class Claim {
   /// The number that was begun is a hold now. One that was not granted serves again: then the bytes of REMOVE that have
   /// been used stay neighbours, which the kernel keeps as one lock.
   void hold_granted() noexcept { number_used_ = true; }
+  [[nodiscard]] bool number_is_used() const noexcept { return number_used_; }
   /// Names the process that the hold lasts for besides this one.
   [[nodiscard]] os::Status name_child(std::int64_t pid, std::uint64_t start) noexcept;
   /// Gives the hold and the claim up where W may not be removed: the guard first, then the mark, whose write is the

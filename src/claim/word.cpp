@@ -262,14 +262,19 @@ os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
     held.word = std::move(word);
     return 0;
   }
-  // It was renamed away, with us inside. What is not W is nobody's hold, so whatever stands in it may go.
+  // It was renamed away, with us inside. What is not W is nobody's hold, so whatever stands in it may go. But it was to
+  // be seen as a hold of this number, and the claim may have been cleared with it: neither serves again.
+  //   A:         in, by number 2              W is not it; in again, by number 2
+  //   breaker 1:                 2: removed
+  //   breaker 2: sees 2                                                            2: removed   <- a later hold
+  claim.hold_granted();
   if (held.form == Form::nested) {
     (void)system().rename(word.get(), "holder/holder", at, claim.name().c_str());
     (void)system().remove_directory(word.get(), holder_name);
   } else {
     (void)system().unlink(word.get(), holder_name);
   }
-  return still.ok() ? static_cast<os::Status>(EEXIST) : still.error;
+  return still.ok() ? static_cast<os::Status>(ENOENT) : still.error;
 }
 
 os::Result<bool> Word::still_held(const Held& held) const noexcept {

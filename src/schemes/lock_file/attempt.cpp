@@ -39,18 +39,16 @@ void Waits::settle(os::System& system, const Holder& by, Blocked& blocked) {
   const std::string hold = by.nonce + "." + std::to_string(by.number);
   const auto now = system.now();
   if (hold != settling_) {
-    // The first look at this hold is followed by arming, and that by another look.
     settling_ = hold;
-    looks_ = -1;
-    settle_at_.reset();
-    return;
+    settle_at_.reset();  // what was planned for the hold before says nothing of this one
   }
-  // The look after arming is followed by others too, as if by an event: a close event may have gone out before.
-  //   holder: close event                                lock drops
-  //   waiter:              arm     look: still locked                 <- would have slept for ever
+  // A look that follows no event is followed by others too: the close event may have gone out before the watch was
+  // there. So is the first look at this hold, which is the last one when the inode is watched already.
+  //   holder: release; hold 2: killed, close event                    lock drops
+  //   waiter:                                      arm   look: still locked            <- would have slept for ever
   const bool was_planned = settle_at_ && now >= *settle_at_;
   if (!was_planned) {
-    looks_ = 0;  // woken by an event, or armed
+    looks_ = 0;  // woken by an event, or armed, or another hold
   } else if (looks_ < static_cast<int>(after.size())) {
     ++looks_;
   }
@@ -109,7 +107,7 @@ std::optional<Failed> LockFileAttempt::prepare() {
     if (!claim_) {
       if (auto failed = find_claim()) return failed;
     }
-    if (numbered_) return std::nullopt;
+    if (numbered_ && !claim_->number_is_used()) return std::nullopt;
     error = claim_->begin_hold(request_.mode, request_.thread);
     numbered_ = error == 0;
     if (numbered_) return std::nullopt;
