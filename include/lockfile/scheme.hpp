@@ -111,10 +111,9 @@ struct Traits {
 
 /// What a break must know before it removes a hold.
 enum class Proof : std::uint8_t {
-  stale,          ///< only when its holder is proved dead
-  forced,         ///< whoever holds with this nonce and number
-  forced_anyone,  ///< whoever holds now
-  foreign,        ///< whoever holds now, other programs' locks too
+  stale,    ///< only when its holder is proved dead
+  forced,   ///< whoever holds with this nonce and number
+  foreign,  ///< another program's lock, whichever stands there now
 };
 
 class Scheme {

@@ -115,7 +115,11 @@ Claim::Tried Claim::make_unnamed(std::uint32_t mode, Access access, os::Status& 
   }
   name_ = std::move(name);
   if (error == EEXIST) {
-    name_.clear();  // somebody else's
+    // The reply was lost, and the retry met our own success; or it is somebody else's.
+    const auto info = system().stat(file_.get());
+    const auto same = directory_->refers_to(name_.c_str(), info.value);
+    if (info.ok() && same.ok() && same.value) return Tried::made;
+    name_.clear();
     return Tried::again;
   }
   return error == 0 ? Tried::made : Tried::failed;
@@ -250,6 +254,8 @@ os::Status Claim::enter_directory(Access access) noexcept {
     // is.
     if (error == 0 && trial_.hard_links) {
       error = os.link(at, name_.c_str(), kept.get(), holder_name);
+      // Nobody else works in a directory that was never W: a lost reply, and the retry met our own success.
+      if (error == EEXIST) error = 0;
     } else if (error == 0) {
       error = make_durable();
       if (error == 0) error = os.rename(at, name_.c_str(), kept.get(), holder_name);

@@ -57,12 +57,15 @@ os::Result<Trial> try_out(const Directory& directory, int descriptor, const char
   const int at = directory.descriptor();
   Trial trial;
 
-  const os::Status linked = system.link(at, own_name, at, trial_name);
+  // Nobody else uses these names: that one is there, or not there any more, says that a reply was lost and its retry
+  // found the work done.
+  os::Status linked = system.link(at, own_name, at, trial_name);
+  if (linked == EEXIST) linked = 0;
   trial.hard_links = linked == 0;
   if (linked == 0) {
     const os::Status tried = try_second_name(trial, system, at, descriptor, trial_name, live_locked);
     const os::Status removed = system.unlink(at, trial_name);
-    return {trial, tried != 0 ? tried : removed};
+    return {trial, tried != 0 ? tried : removed != ENOENT ? removed : 0};
   }
   if (os::cause_of(os::Call::link, linked) != os::Cause::unsupported) return {{}, linked};
   trial.link_error = linked;
@@ -73,9 +76,11 @@ os::Result<Trial> try_out(const Directory& directory, int descriptor, const char
 os::Result<bool> marks_stay(const Directory& directory, const char* trial_name) {
   os::System& system = directory.system();
   const int at = directory.descriptor();
-  if (const os::Status made = system.make_directory(at, trial_name, 0700 | os::sticky)) return {false, made};
+  const os::Status made = system.make_directory(at, trial_name, 0700 | os::sticky);
+  if (made != 0 && made != EEXIST) return {false, made};
   const auto marked = system.stat_at(at, trial_name, os::Links::keep);
-  if (const os::Status removed = system.remove_directory(at, trial_name)) return {false, removed};
+  const os::Status removed = system.remove_directory(at, trial_name);
+  if (removed != 0 && removed != ENOENT) return {false, removed};
   return {marked.ok() && (marked.value.mode & os::sticky) != 0, marked.error};
 }
 

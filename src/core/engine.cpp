@@ -318,6 +318,21 @@ Outcome Engine::holders(std::vector<Holder>& into) {
   return {why, {}, {}};
 }
 
+// Whoever holds is whoever is seen first: a later one was granted after the break began, and is spared.
+//   breaker 1: sees 5, breaks it
+//   breaker 2: sees 5              it is gone; looks again: 6    <- would have broken the next one's hold
+//   newcomer:                 6
+Outcome Engine::break_whoever(BreakWhat what, bool& broken) {
+  broken = false;
+  std::vector<Holder> now;
+  Outcome seen = holders(now);
+  if (!seen.ok() || now.empty()) return seen;
+  const Holder& hold = now.front();
+  if (!hold.foreign) return break_hold(hold, Proof::forced, broken);
+  if (what == BreakWhat::foreign) return break_hold(hold, Proof::foreign, broken);
+  return {errc::foreign, {}, std::move(now.front())};
+}
+
 Outcome Engine::break_hold(const Holder& hold, Proof proof, bool& broken) {
   State& state = this->state();
   os::System& system = state.process.system();

@@ -46,6 +46,8 @@ class Engine {
   [[nodiscard]] Outcome unlock(bool& had_one);
   [[nodiscard]] bool i_am_locking() noexcept;
   [[nodiscard]] Outcome holders(std::vector<Holder>& into);
+  /// Breaks by force the hold that stands now, and no later one. `broken`: whether a hold was removed.
+  [[nodiscard]] Outcome break_whoever(BreakWhat what, bool& broken);
   /// `broken`: whether a hold was removed.
   [[nodiscard]] Outcome break_hold(const Holder& hold, Proof proof, bool& broken);
   [[nodiscard]] Outcome hand_over(std::int64_t child);

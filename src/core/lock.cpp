@@ -154,37 +154,41 @@ bool Lock::i_am_locking() const noexcept { return engine_->i_am_locking(); }
 
 namespace {
 
-Outcome break_it(Engine& engine, const Holder& hold, Proof proof, bool& broken) {
-  return engine.break_hold(hold, proof, broken);
-}
-
-bool break_or_raise(Engine& engine, const Holder& hold, Proof proof) {
+template <class Break>
+bool break_or_raise(Engine& engine, Break break_it) {
   bool broken = false;
-  Outcome outcome = break_it(engine, hold, proof, broken);
+  Outcome outcome = break_it(broken);
   if (!outcome.ok()) core::raise(Verb::break_it, engine.display(), engine.path(), std::move(outcome));
   return broken;
 }
 
-bool break_quietly(Engine& engine, const Holder& hold, Proof proof, std::error_code& ec) noexcept {
+template <class Break>
+bool break_quietly(Break break_it, std::error_code& ec) noexcept {
   bool broken = false;
-  ec = without_throwing([&] { return break_it(engine, hold, proof, broken); }).code;
+  ec = without_throwing([&] { return break_it(broken); }).code;
   return broken;
 }
 
-Proof proof_for(BreakWhat what) noexcept { return what == BreakWhat::foreign ? Proof::foreign : Proof::forced_anyone; }
-
 }  // namespace
 
-bool Lock::break_lock(BreakWhat what) { return break_or_raise(*engine_, {}, proof_for(what)); }
+bool Lock::break_lock(BreakWhat what) {
+  return break_or_raise(*engine_, [&](bool& broken) { return engine_->break_whoever(what, broken); });
+}
 bool Lock::break_lock(BreakWhat what, std::error_code& ec) noexcept {
-  return break_quietly(*engine_, {}, proof_for(what), ec);
+  return break_quietly([&](bool& broken) { return engine_->break_whoever(what, broken); }, ec);
 }
-bool Lock::break_lock(const Holder& hold) { return break_or_raise(*engine_, hold, Proof::forced); }
+bool Lock::break_lock(const Holder& hold) {
+  return break_or_raise(*engine_, [&](bool& broken) { return engine_->break_hold(hold, Proof::forced, broken); });
+}
 bool Lock::break_lock(const Holder& hold, std::error_code& ec) noexcept {
-  return break_quietly(*engine_, hold, Proof::forced, ec);
+  return break_quietly([&](bool& broken) { return engine_->break_hold(hold, Proof::forced, broken); }, ec);
 }
-bool Lock::break_stale() { return break_or_raise(*engine_, {}, Proof::stale); }
-bool Lock::break_stale(std::error_code& ec) noexcept { return break_quietly(*engine_, {}, Proof::stale, ec); }
+bool Lock::break_stale() {
+  return break_or_raise(*engine_, [&](bool& broken) { return engine_->break_hold({}, Proof::stale, broken); });
+}
+bool Lock::break_stale(std::error_code& ec) noexcept {
+  return break_quietly([&](bool& broken) { return engine_->break_hold({}, Proof::stale, broken); }, ec);
+}
 
 std::vector<Holder> Lock::holders() const {
   std::vector<Holder> now;

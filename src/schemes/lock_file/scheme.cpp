@@ -126,10 +126,9 @@ std::vector<Holder> LockFileScheme::holders(std::error_code& why) {
 std::error_code LockFileScheme::break_hold(const Holder& hold, Proof proof) noexcept {
   try {
     constexpr int tries = 100;
-    Holder target = hold;
     for (int i = 0; i < tries; ++i) {
       bool again = false;
-      const std::error_code error = break_once(target, proof, again);
+      const std::error_code error = break_once(hold, proof, again);
       if (!again) return error;
     }
     return std::make_error_code(std::errc::resource_unavailable_try_again);
@@ -138,7 +137,7 @@ std::error_code LockFileScheme::break_hold(const Holder& hold, Proof proof) noex
   }
 }
 
-std::error_code LockFileScheme::break_once(Holder& hold, Proof& proof, bool& again) {
+std::error_code LockFileScheme::break_once(const Holder& hold, Proof proof, bool& again) {
   const auto directory = resolve();
   if (!directory.ok()) return os::code_of(directory.error);
   // A guard is believed, and REMOVE relied on, only where they were seen to work: with a claim of our own.
@@ -167,21 +166,11 @@ std::error_code LockFileScheme::break_once(Holder& hold, Proof& proof, bool& aga
     if (look.judgement.verdict != Verdict::dead) return errc::not_locked;
     removal = word.break_stale(look);
   } else {
-    // Whoever holds is whoever was seen first: a later one was granted after the break began, and is spared.
-    //   breaker 1: sees 5, breaks it
-    //   breaker 2: sees 5              changed: looks again, sees 6   <- would have broken the next one's hold
-    //   newcomer:                 6
-    if (proof != Proof::forced && !look.foreign) {
-      proof = Proof::forced;
-      hold.nonce = look.record.nonce;
-      hold.number = look.record.number;
-    }
     const bool this_one = proof == Proof::forced;
     if (this_one && look.foreign && look.error != 0) return os::code_of(look.error);  // cannot be told now
-    if (this_one && (look.foreign || look.record.nonce != hold.nonce || look.record.number != hold.number)) {
-      return errc::not_locked;
-    }
-    removal = word.break_forced(this_one ? &hold : nullptr, proof == Proof::foreign);
+    if (this_one == look.foreign) return errc::not_locked;
+    if (this_one && (look.record.nonce != hold.nonce || look.record.number != hold.number)) return errc::not_locked;
+    removal = word.break_forced(this_one ? &hold : nullptr, !this_one);
   }
   switch (removal.result) {
     case claim::Removal::Result::removed:

@@ -67,7 +67,7 @@ class LockFileScheme final : public Scheme {
   [[nodiscard]] claim::Claim::Made take_claim(const std::shared_ptr<claim::Directory>& directory);
   void keep_claim(std::unique_ptr<claim::Claim> claim) noexcept;
   void drop_kept() noexcept;
-  [[nodiscard]] std::error_code break_once(Holder& hold, Proof& proof, bool& again);
+  [[nodiscard]] std::error_code break_once(const Holder& hold, Proof proof, bool& again);
 
   FilePath path_;
   claim::Names names_;
