@@ -92,26 +92,28 @@ void Fiber::run() {
   switch_to(this, when_ended());
 }
 
+void Fiber::prepare() {
+  begun_ = true;
+  stack_ = take_stack();
+  getcontext(&context_.registers);
+  context_.registers.uc_stack.ss_sp = stack_.get();
+  context_.registers.uc_stack.ss_size = stack_size;
+  context_.registers.uc_link = nullptr;
+  context_.stack = stack_.get();
+  context_.size = stack_size;
+  const auto address = reinterpret_cast<std::uintptr_t>(this);
+  // makecontext(3) passes ints only.
+  makecontext(&context_.registers, reinterpret_cast<void (*)()>(&Fiber::enter), 2, static_cast<unsigned>(address),
+              static_cast<unsigned>(address >> 32U));
+#ifdef SIMULATION_TSAN
+  context_.race_state = __tsan_create_fiber(0);
+#endif
+}
+
 void Fiber::switch_to(Fiber* from, Fiber* to) {
   Context& here = context_of(from);
   Context& there = context_of(to);
-  if (to != nullptr && !to->begun_) {
-    to->begun_ = true;
-    to->stack_ = take_stack();
-    getcontext(&there.registers);
-    there.registers.uc_stack.ss_sp = to->stack_.get();
-    there.registers.uc_stack.ss_size = stack_size;
-    there.registers.uc_link = nullptr;
-    there.stack = to->stack_.get();
-    there.size = stack_size;
-    const auto address = reinterpret_cast<std::uintptr_t>(to);
-    // makecontext(3) passes ints only.
-    makecontext(&there.registers, reinterpret_cast<void (*)()>(&Fiber::enter), 2, static_cast<unsigned>(address),
-                static_cast<unsigned>(address >> 32U));
-#ifdef SIMULATION_TSAN
-    there.race_state = __tsan_create_fiber(0);
-#endif
-  }
+  if (to != nullptr && !to->begun_) to->prepare();
   static_assert(sizeof here.exceptions >= sizeof(void*) + sizeof(unsigned));
   std::memcpy(here.exceptions.data(), abi::__cxa_get_globals(), here.exceptions.size());
   std::memcpy(abi::__cxa_get_globals(), there.exceptions.data(), there.exceptions.size());

@@ -39,6 +39,7 @@ class Fiber {
   };
   static Context& context_of(Fiber* fiber) noexcept;
   static void enter(unsigned low, unsigned high);
+  void prepare();
   void run();
 
   std::function<void()> body_;
