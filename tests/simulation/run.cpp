@@ -667,8 +667,10 @@ bool Script::acquire_as(std::string_view verb, const Wait& wait, std::optional<s
   return granted;
 }
 
-void Script::acquire_and_keep() {
-  if (acquire()) run_.keep(lock_);
+bool Script::acquire_and_keep() {
+  if (!acquire()) return false;
+  run_.keep(lock_);
+  return true;
 }
 
 void Script::hand_over(SimulatedProcess& child) {

@@ -248,7 +248,7 @@ class Script {
   bool acquire() { return acquire_as("acquire", for_ever, std::nullopt); }
   bool acquire_for(std::chrono::milliseconds limit) { return acquire_as("timed acquire", limit, limit); }
   /// Acquires and never lets go: the lock object stays when the script has ended.
-  void acquire_and_keep();
+  bool acquire_and_keep();
   void hand_over(SimulatedProcess& child);
   bool try_acquire() { return acquire_as("try", std::chrono::milliseconds(0), std::nullopt); }
   void release();

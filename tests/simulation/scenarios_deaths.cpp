@@ -122,7 +122,7 @@ void add_deaths(std::vector<Scenario>& all) {
                          SimulatedProcess& child = run.process(here, "child");
                          SimulatedProcess& holder = run.process(here, "A");
                          Participant& a = run.participant(holder, "A", by(form, [&child](Script& me) {
-                                                            if (!me.acquire()) return;
+                                                            if (!me.acquire_and_keep()) return;
                                                             me.hand_over(child);
                                                             me.pause();
                                                           }));
