@@ -678,7 +678,10 @@ void Script::hand_over(SimulatedProcess& child) {
   std::error_code error;
   lock().hand_over(child.process.pid, error);
   end(error, false);
-  in_section([&] { run_.oracle().handed_over(self_, child.process.id); });
+  in_section([&] {
+    const bool lives = child.process.state == Process::State::running;
+    run_.oracle().handed_over(self_, lives ? child.process.id : 0);
+  });
   self_.verb = {};
 }
 
