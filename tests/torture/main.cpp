@@ -13,11 +13,11 @@ namespace {
 
 constexpr const char* about =
     R"(Tortures the locks: processes of one to three threads acquire, try, wait for a while, release, look, break what is
-stale and, in the courses that say so, break by force, while they kill themselves at random system calls and are killed
-and stopped by SIGKILL and SIGSTOP at random instants. Each holder enters a slot in shared memory and must find it empty
-or left by a process that is proved dead; it must find itself there when it leaves. Every 50 kills all that live must
-finish within 10 s, one last caller must obtain every lock, and the directory must be empty after a cleaning, the last
-time by 'lockctl doctor --clean'.)";
+stale and, in the courses that say so, break by force. They kill and stop themselves at random system calls, and are
+killed and stopped from outside at random instants. Each holder enters a slot in shared memory and must find it empty or
+left by a process that is proved dead; it must find itself there when it leaves. Every 50 kills the living must all
+finish, with no 10 s in which nobody gets on; a last caller must obtain every lock; and the directory must be empty
+after a cleaning, the last time by 'lockctl doctor --clean'.)";
 constexpr const char* further =
     R"(The seed fixes the plan (who tries what, who dies at which call, whom the tormentor hits when), not what the machine
 makes of it: a failure comes again with the same seed often, not always.

@@ -26,7 +26,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr long deaths_in_a_round = 50;
 constexpr auto patience = 2ms;  // an aim at a process that sleeps is not met: then it is hit where it sleeps
-constexpr int most_stopped = places / 2;
 
 class Tormentor {
  public:
@@ -105,15 +104,20 @@ class Tormentor {
     victims_.at(at) = {pid, 0};
   }
 
-  // Buries the dead. They are written down before they are reaped, while their numbers are still theirs.
+  // Buries the dead, and sees who has stopped itself. The dead are written down before they are reaped, while their
+  // numbers are still theirs.
   void bury() {
     bool somebody_died = false;
     for (std::size_t at = 0; at < victims_.size(); ++at) {
       Victim& victim = victims_.at(at);
       if (victim.pid == 0) continue;
       siginfo_t info{};
-      if (::waitid(P_PID, static_cast<id_t>(victim.pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0) continue;
-      if (info.si_pid == 0) continue;
+      const int events = WEXITED | WSTOPPED | WNOHANG | WNOWAIT;
+      if (::waitid(P_PID, static_cast<id_t>(victim.pid), &info, events) != 0 || info.si_pid == 0) continue;
+      if (info.si_code == CLD_STOPPED) {
+        if (victim.stopped_for == 0) note_stop(victim);
+        continue;
+      }
       place(at).reaped = place(at).process.load();
       int status = 0;
       ::waitpid(victim.pid, &status, 0);
@@ -152,7 +156,6 @@ class Tormentor {
     const bool at_a_step = random.once_in(2);
     const auto step = static_cast<Doing>(1 + random.below(doings - 1));
     const std::uint64_t calls = place(at).calls + random.below(80);
-    const std::uint64_t stop_for = 1 + random.below(8);
     const pid_t pid = victims_.at(at).pid;
     const auto is_there = [&](const ThreadState& thread) { return thread.doing == step; };
     const auto arrived = [&] {
@@ -163,12 +166,9 @@ class Tormentor {
     while (!arrived() && Clock::now() < give_up) ::sched_yield();
     if (what <= 2) {
       ::kill(pid, SIGKILL);
-    } else if (what <= 4 && victims_.at(at).stopped_for == 0 &&
-               std::count_if(victims_.begin(), victims_.end(), [](auto& v) { return v.stopped_for > 0; }) <
-                   most_stopped) {
+    } else if (what <= 4 && victims_.at(at).stopped_for == 0) {
       ::kill(pid, SIGSTOP);
-      ++report_.stops;
-      victims_.at(at).stopped_for = stop_for + 1;
+      note_stop(victims_.at(at));
     }
     for (Victim& each : victims_) {
       if (each.stopped_for > 0 && --each.stopped_for == 0) ::kill(each.pid, SIGCONT);
@@ -177,16 +177,21 @@ class Tormentor {
     watch();
   }
 
+  void note_stop(Victim& victim) {
+    Random random(settings_.seed, salt_, 3, ++report_.stops);
+    victim.stopped_for = 2 + random.below(8);
+  }
+
   // Everybody goes on, finishes what he is at and ends: so everybody who waits must be served or woken.
   void end_round() {
     arena_.closing = true;
-    for (Victim& each : victims_) {
-      if (each.stopped_for > 0) ::kill(each.pid, SIGCONT);
-      each.stopped_for = 0;
-    }
     while (anybody_lives() && !is_over()) {
       ::sched_yield();
       bury();
+      for (Victim& each : victims_) {
+        if (each.stopped_for > 0) ::kill(each.pid, SIGCONT);
+        each.stopped_for = 0;
+      }
       watch();
     }
     for (const Victim& each : victims_) {
@@ -204,7 +209,7 @@ class Tormentor {
     for (const Place& each : arena_.place) {
       for (const ThreadState& thread : each.thread) {
         if (thread.doing == Doing::nothing || each.reaped >= each.process) continue;
-        arena_.fail(Law::stuck, "process " + std::to_string(each.process) + " got no further for " +
+        arena_.fail(Law::stuck, "a thread of process " + std::to_string(each.process) + " got no further for " +
                                     std::to_string(settings_.stuck.count()) + " s with '" + lock_name(thread.lock) +
                                     "', though nobody was stopped: " + state_of(thread.lock));
       }

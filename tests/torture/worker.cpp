@@ -15,6 +15,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr std::uint64_t calls_for_a_stop = 200;
+
 using Locks = std::array<std::unique_ptr<Lock>, locks>;
 
 class Worker {
@@ -37,6 +39,8 @@ class Worker {
       ++arena_.progress;
     }
     doing(Doing::dropping, 0);
+    for (auto& each : own_) each.reset();
+    doing(Doing::nothing, 0);
   }
 
  private:
@@ -194,7 +198,10 @@ void live(Arena& arena, const Course& course, const Life& life, const std::strin
   {
     testing::InVariant in(*life.variant);
     in.system().before = [&](os::Call /*call*/) {
-      if (++place.calls == life.dies_at) ::raise(SIGKILL);
+      const std::uint64_t call = ++place.calls;
+      if (call == life.dies_at) ::raise(SIGKILL);
+      // Between a look and what is done upon it the others get time to change everything.
+      if (!arena.closing && Random(life.seed, call).once_in(calls_for_a_stop)) ::raise(SIGSTOP);
       return 0;
     };
     Locks shared;
