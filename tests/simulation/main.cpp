@@ -25,6 +25,7 @@ struct Asked {
   unsigned parts = 1;
   bool list = false;
   std::uint64_t at_least = 0;
+  bool must_exhaust = false;
   bool expect_violation = false;
   bool quiet = false;
 };
@@ -67,6 +68,7 @@ int main(int argc, char** argv) {
   app.add_option("--depth", asked.depth, "places at which priorities change")->capture_default_str();
   app.add_option("--part", asked.part, "run every n-th scenario only, this one of --parts")->capture_default_str();
   app.add_option("--parts", asked.parts, "how many processes share the work")->capture_default_str();
+  app.add_flag("--must-exhaust", asked.must_exhaust, "fail where --most was reached first");
   app.add_option("--at-least", asked.at_least, "fail if fewer schedules than this were run in all");
   app.add_flag("--expect-violation", asked.expect_violation, "fail where nothing is found: for wrong variants");
   app.add_flag("--no-trace", asked.quiet, "say what was found, without the trace");
@@ -125,5 +127,5 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "explore: fewer than %llu schedules\n", static_cast<unsigned long long>(asked.at_least));
     return 2;
   }
-  return 0;
+  return asked.must_exhaust && exhausted != explored ? 2 : 0;
 }
