@@ -254,8 +254,11 @@ os::Status Claim::enter_directory(Access access) noexcept {
     // is.
     if (error == 0 && trial_.hard_links) {
       error = os.link(at, name_.c_str(), kept.get(), holder_name);
-      // Nobody else works in a directory that was never W: a lost reply, and the retry met our own success.
-      if (error == EEXIST) error = 0;
+      // A lost reply, and the retry met our own success; or somebody planted something there.
+      if (error == EEXIST) {
+        const auto ours = directory_->refers_to(kept.get(), holder_name, *info_);
+        if (ours.ok() && ours.value) error = 0;
+      }
     } else if (error == 0) {
       error = make_durable();
       if (error == 0) error = os.rename(at, name_.c_str(), kept.get(), holder_name);
@@ -286,7 +289,10 @@ os::Status Claim::leave_directory() noexcept {
       // Not renamed: that does nothing between two names of one inode.
       return removed;
     }
-    (void)take_apart(*directory_, directory_name_.c_str());  // what stays is found by doctor
+    // At once, as a rule, which needs no descriptor; else with what came in meanwhile. What stays is found by doctor.
+    if (system().remove_directory(at, directory_name_.c_str()) != 0) {
+      (void)take_apart(*directory_, directory_name_.c_str());
+    }
     directory_name_.clear();
     kept_.close();
     return 0;

@@ -222,7 +222,11 @@ LockFileAttempt::Published LockFileAttempt::publish_marked(Failed& failed) {
                   failed);
   }
   const auto opened = system().open(at, word_name(), os::Open::look, 0);
-  // It is not there any more, or is not to be opened: the look that follows says what it is, or why not.
+  // Made a moment ago, and not to be opened: nobody is in the way. Else it is not there any more, or the look that
+  // follows says what it is, or why not.
+  if (made == 0 && os::cause_of(os::Call::open, opened.error) == os::Cause::other && opened.error != ELOOP) {
+    return answer(os::Call::open, opened.error, "cannot open directory '" + scheme_.names_.word() + "'", failed);
+  }
   if (!opened.ok()) return Published::no;
   os::File word(system(), opened.value);
   const auto info = system().stat(word.get());
