@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
 namespace lockfile::testing {
 namespace {
 
@@ -34,80 +36,72 @@ const os::FileSystem locks_reach{"nfs", false, true};
 const os::FileSystem locks_stay{"nfs", false, false};
 const os::FileSystem local{"ext4", true, true};
 
+// Two hosts with a lock object each; whoever acts is entered first. The one there holds.
 class OtherHost : public ::testing::TestWithParam<std::string_view> {
  protected:
+  void begin(const os::FileSystem& seen_there, const os::FileSystem& seen_here, const std::string& name_here = "here") {
+    there_.emplace("there", seen_there);
+    here_.emplace(name_here, seen_here);
+    there_->enter();
+    theirs_.emplace(path_, options());
+    theirs_->acquire();
+    here_->enter();
+    ours_.emplace(path_, options());
+  }
   Options options() const { return {.scheme = std::string(GetParam())}; }
+
   Scratch scratch_;
   std::string path_ = scratch_ / "a";
+  std::optional<Host> there_;
+  std::optional<Host> here_;
+  std::optional<FileLock> theirs_;
+  std::optional<FileLock> ours_;
 };
 INSTANTIATE_TEST_SUITE_P(both, OtherHost, ::testing::Values("link", "mkdir"),
                          [](const auto& each) { return std::string(each.param); });
 
 TEST_P(OtherHost, its_holder_is_never_proved_dead_and_excludes) {
-  Host there("there", locks_reach);
-  Host here("here", locks_reach);
-  there.enter();
-  FileLock theirs(path_, options());
-  theirs.acquire();
-  here.enter();
-  FileLock ours(path_, options());
+  begin(locks_reach, locks_reach);
   std::error_code ec;
-  EXPECT_FALSE(ours.acquire(2ms, ec));
+  EXPECT_FALSE(ours_->acquire(2ms, ec));
   EXPECT_EQ(ec, errc::timed_out);
-  EXPECT_NE(ours.holder().value().verdict, Verdict::dead);
-  EXPECT_FALSE(ours.break_stale());
-  there.enter();
-  theirs.release();
-  here.enter();
-  ours.acquire(0s);
+  EXPECT_NE(ours_->holder().value().verdict, Verdict::dead);
+  EXPECT_FALSE(ours_->break_stale());
+  there_->enter();
+  theirs_->release();
+  here_->enter();
+  ours_->acquire(0s);
 }
 
 TEST_P(OtherHost, its_hold_is_broken_by_force_where_locks_reach_it) {
-  Host there("there", locks_reach);
-  Host here("here", locks_reach);
-  there.enter();
-  FileLock theirs(path_, options());
-  theirs.acquire();
-  here.enter();
-  FileLock ours(path_, options());
-  EXPECT_TRUE(ours.break_lock());
-  there.enter();
+  begin(locks_reach, locks_reach);
+  EXPECT_TRUE(ours_->break_lock());
+  there_->enter();
   std::error_code ec;
-  theirs.release(ec);
+  theirs_->release(ec);
   EXPECT_EQ(ec, errc::not_locked);
 }
 
 TEST_P(OtherHost, its_hold_is_not_broken_by_force_where_locks_stay_on_one_host) {
-  Host there("there", locks_stay);
-  Host here("here", locks_stay);
-  there.enter();
-  FileLock theirs(path_, options());
-  theirs.acquire();
-  here.enter();
-  FileLock ours(path_, options());
+  begin(locks_stay, locks_stay);
   std::error_code ec;
-  EXPECT_FALSE(ours.break_lock(BreakWhat::ours, ec));
+  EXPECT_FALSE(ours_->break_lock(BreakWhat::ours, ec));
   EXPECT_EQ(ec, errc::cannot_break);
-  there.enter();
-  EXPECT_TRUE(theirs.i_am_locking());
+  there_->enter();
+  EXPECT_TRUE(theirs_->i_am_locking());
   // Its own host may.
   FileLock beside(path_, options());
   EXPECT_TRUE(beside.break_lock());
 }
 
+// One host, and two ways to one file system.
 TEST_P(OtherHost, a_hold_that_came_by_another_way_is_not_broken_by_force_beneath) {
-  Host above("host", locks_stay);
-  Host beneath("host", local);
-  above.enter();
-  FileLock theirs(path_, options());
-  theirs.acquire();
-  beneath.enter();
-  FileLock ours(path_, options());
+  begin(locks_stay, local, "there");
   std::error_code ec;
-  EXPECT_FALSE(ours.break_lock(BreakWhat::ours, ec));
+  EXPECT_FALSE(ours_->break_lock(BreakWhat::ours, ec));
   EXPECT_EQ(ec, errc::cannot_break);
-  above.enter();
-  theirs.release();
+  there_->enter();
+  theirs_->release();
 }
 
 }  // namespace

@@ -1,0 +1,623 @@
+// What the subject does, and what has to be true after each thing it does.
+#include "fault/stage.hpp"
+
+#include "claim/guard.hpp"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cerrno>
+#include <filesystem>
+
+namespace lockfile::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+bool has(std::string_view text, std::string_view what) { return text.find(what) != std::string_view::npos; }
+
+// As it stands in the middle of a message.
+std::string in_a_message(std::string text) {
+  if (text.size() > 1 && std::islower(static_cast<unsigned char>(text[1])) != 0) {
+    text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
+  }
+  return text;
+}
+
+std::vector<std::string> names_in(const std::string& directory) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) names.push_back(entry.path().filename());
+  return names;
+}
+
+}  // namespace
+
+// No trouble meanwhile, and whoever was entered: afterwards the subject is.
+class Stage::Calm {
+ public:
+  explicit Calm(Stage& stage) : stage_(stage), was_calm_(std::exchange(stage.calm_, true)) {
+    if (!was_calm_) stage_.trouble_.end();
+  }
+  Calm(const Calm&) = delete;
+  Calm& operator=(const Calm&) = delete;
+  ~Calm() {
+    stage_.subject_.enter();
+    stage_.calm_ = was_calm_;
+    if (!was_calm_) stage_.trouble_.begin();
+  }
+
+ private:
+  Stage& stage_;
+  bool was_calm_;
+};
+
+Stage::Stage(const Setting& setting, std::string directory, Trouble& trouble)
+    : setting_(setting),
+      directory_(std::move(directory)),
+      path_(directory_ + "/a"),
+      trouble_(trouble),
+      subject_(world_, setting),
+      other_(world_, setting),
+      bystander_(world_, setting) {
+  subject_.system().before = [this](os::Call call) { return calm_ ? 0 : trouble_.before(call); };
+  subject_.cut = [this](os::Call call) { return calm_ ? all_bytes : trouble_.cut(call); };
+  world_.on_sleep = [this] {
+    note_idle_sleep();
+    return false;
+  };
+}
+
+Stage::~Stage() { os::Process::set_current(nullptr); }
+
+void Stage::other_holds() {
+  other_.enter();
+  others_ = std::make_unique<FileLock>(path_, options());
+  others_->acquire(0s);
+  held_ = Held::by_other;
+}
+
+void Stage::a_dead_one_holds() {
+  {
+    Mortal victim(world_, setting_);
+    victim.enter();
+    FileLock lock(path_, options());
+    lock.acquire(0s);
+    victim.die();
+  }
+  held_ = Held::by_dead;
+  dead_left_ = true;
+}
+
+void Stage::other_ends_when_waited_for(Ends how) {
+  world_.on_sleep = [this, how] {
+    note_idle_sleep();
+    if (!others_) return false;
+    const Calm calm(*this);
+    if (how == Ends::dies) other_.die();
+    other_.enter();
+    others_.reset();  // releases, or only closes
+    held_ = how == Ends::dies ? Held::by_dead : Held::no;
+    dead_left_ = how == Ends::dies;
+    return true;
+  };
+}
+
+void Stage::note_idle_sleep() {
+  if (held_ == Held::no) ++idle_sleeps_;
+}
+
+void Stage::a_foreign_file_stands() {
+  write_file(word(), "somebody else's");
+  held_ = Held::by_stranger;
+}
+
+void Stage::a_foreign_directory_stands() {
+  std::filesystem::create_directory(word());
+  held_ = Held::by_stranger;
+}
+
+void Stage::a_vacant_directory_stands() {
+  std::filesystem::create_directory(word());
+  if (::chmod(word().c_str(), 01777) != 0) throw std::runtime_error("cannot mark a directory");
+  held_ = Held::by_nobody;
+}
+
+void Stage::a_breaker_is_stuck() {
+  const std::uint64_t byte = claim::remove_byte(lock_->holder().value().number);
+  for (const char* const inside : {"", "/holder", "/holder/holder"}) {
+    os::System& system = other_.system();
+    const auto opened = system.open(os::no_directory, (word() + inside).c_str(), os::Open::update, 0);
+    if (!opened.ok()) continue;
+    breaker_ = std::make_unique<os::File>(system, opened.value);
+    if (system.try_lock(breaker_->get(), byte) == 0) return;
+  }
+  throw std::runtime_error("cannot lock REMOVE");
+}
+
+void Stage::begin() {
+  calm_ = false;
+  trouble_.begin();
+}
+
+void Stage::open(const Options& with) {
+  Options options = with;
+  options.scheme = setting_.variant->scheme;
+  subject_.enter();
+  // Relative, so that the current directory is asked for.
+  const std::error_code code = try_verb([&] { lock_ = std::make_unique<FileLock>("a", options); });
+  const Calm calm(*this);
+  if (code) check_failure(code);
+}
+
+// Runs it, and keeps what it says.
+template <class Verb>
+std::error_code Stage::try_verb(Verb verb) {
+  said_.clear();
+  try {
+    verb();
+    return {};
+  } catch (const Error& error) {
+    said_ = error.what();
+    return error.code();
+  }
+}
+
+void Stage::check_failure(std::error_code code) {
+  const bool own = code.category() == lockfile_category();
+  EXPECT_TRUE(own || trouble_.explains(code.value()) || deceived() || world_.slept_for_ever())
+      << "failed with " << code.message();
+  if (said_.empty()) return;  // the verb gives no more than the code
+  EXPECT_TRUE(has(said_, "a.lock") || has(said_, "'a'")) << said_;
+  EXPECT_TRUE(own || has(said_, in_a_message(code.message()))) << said_ << " does not name " << code.message();
+}
+
+std::error_code Stage::bystander_tries() {
+  bystander_.enter();
+  FileLock lock(path_, options());
+  std::error_code code;
+  lock.acquire(0s, code);
+  return code;
+}
+
+void Stage::expect_obtainable(std::string_view when) {
+  std::error_code code = bystander_tries();
+  if (code && (setting_.variant->missing.marks || deceived())) {
+    // Documented: where mkdir keeps no mark, a death between its two steps needs a forced break. And who was told that
+    // its lock file is gone has left it there.
+    FileLock lock(path_, options());
+    std::error_code ignored;
+    lock.break_lock(BreakWhat::foreign, ignored);
+    code = bystander_tries();
+  }
+  EXPECT_FALSE(code) << "not to be had " << when << ": " << code.message();
+}
+
+bool Stage::acquire(const Wait& wait) {
+  if (!lock_) return false;
+  const auto began = world_.now();
+  const std::error_code code = try_verb([&] { lock_->acquire(wait); });
+  const Calm calm(*this);
+  EXPECT_TRUE(!world_.slept_for_ever() || deceived() || setting_.variant->missing.marks)
+      << "an acquire would have slept for ever";
+  if (!code) {
+    EXPECT_NE(held_, Held::by_other) << "granted while another held";
+    EXPECT_NE(held_, Held::by_stranger) << "granted while another program held";
+    EXPECT_TRUE(lock_->i_am_locking()) << "a hold that was none";
+    const auto holder = lock_->holder().value();
+    const std::string hold = holder.nonce + "." + std::to_string(holder.number);
+    if (count_ > 0 && !deceived()) {
+      EXPECT_EQ(hold, hold_) << "a re-entry gave another hold";
+    }
+    hold_ = hold;
+    EXPECT_TRUE(bystander_tries()) << "a hold that was none: another was granted";
+    held_ = Held::by_subject;
+    ++count_;
+    return true;
+  }
+  // Documented: where mkdir keeps no mark, whoever is cut off between its two steps leaves a directory that nobody may
+  // take for its own.
+  if (setting_.variant->missing.marks && std::filesystem::exists(word())) held_ = Held::by_nobody;
+  if (held_ == Held::no) {
+    EXPECT_TRUE(deceived() || idle_sleeps_ == 0) << "waited for what is not contention";
+    EXPECT_TRUE(deceived() || code.category() != lockfile_category()) << "nobody else was there: " << said_;
+  }
+  if (code == errc::timed_out) {
+    EXPECT_GE(world_.now() - began, wait.limit().value_or(0ns)) << "gave up too early";
+  }
+  check_failure(code);
+  stands_ = trouble_.is_total();
+  return false;
+}
+
+void Stage::release() {
+  if (count_ == 0) return;
+  const std::error_code code = try_verb([&] { lock_->release(); });
+  const Calm calm(*this);
+  if (code) check_failure(code);
+  if (--count_ > 0) {
+    EXPECT_TRUE(deceived() || lock_->i_am_locking()) << "an inner release ended the hold";
+    return;
+  }
+  held_ = Held::no;
+  EXPECT_TRUE(deceived() || !code || code.category() != lockfile_category()) << "nobody broke it: " << said_;
+  const bool beside_a_breaker = std::exchange(breaker_, nullptr) != nullptr;
+  // Where neither the lock file could be removed nor the record marked, it stands until the process ends.
+  stands_ = code && (trouble_.is_total() || beside_a_breaker);
+  if (!deceived() && !stands_) expect_obtainable("after its release");
+}
+
+void Stage::break_stale() {
+  if (!lock_) return;
+  bool broken = false;
+  const std::error_code code = try_verb([&] { broken = lock_->break_stale(); });
+  const Calm calm(*this);
+  if (code) check_failure(code);
+  if (broken) {
+    EXPECT_EQ(held_, Held::by_dead);
+    expect_obtainable("after a break");
+    held_ = Held::no;
+  }
+}
+
+void Stage::break_by_force(BreakWhat what) {
+  if (!lock_) return;
+  bool broken = false;
+  const std::error_code code = try_verb([&] { broken = lock_->break_lock(what); });
+  const Calm calm(*this);
+  if (code) check_failure(code);
+  EXPECT_TRUE(broken || code || deceived()) << "neither broken nor told why not";
+  if (held_ == Held::by_stranger) {
+    if (!std::filesystem::exists(word())) held_ = Held::no;
+    EXPECT_TRUE(!broken || held_ == Held::no) << "said to be broken and still there";
+  } else if (held_ == Held::by_other) {
+    other_.enter();
+    const bool still = others_->i_am_locking();
+    EXPECT_TRUE(!broken || !still) << "said to be broken and still held";
+    if (!still) {
+      std::error_code told;
+      others_->release(told);
+      EXPECT_EQ(told, errc::not_locked);
+      others_.reset();
+      held_ = Held::no;
+    }
+  }
+  if (broken) expect_obtainable("after a break");
+}
+
+void Stage::hand_over() {
+  if (count_ == 0) return;
+  std::error_code unshared;
+  const int guard = lock_->share_guard(unshared);
+  EXPECT_EQ(guard < 0, static_cast<bool>(unshared));
+  if (guard >= 0) subject_.system().close(guard);
+  std::int64_t child = 0;
+  {
+    const Calm calm(*this);
+    if (unshared) check_failure(unshared);
+    child = world_.give_birth();
+  }
+  const std::error_code code = try_verb([&] { lock_->hand_over(child); });
+  const Calm calm(*this);
+  if (code) check_failure(code);
+  if (code) {
+    EXPECT_TRUE(bystander_tries()) << "a refused hand-over ended the hold";
+    world_.die(child);
+    return;
+  }
+  subject_.die();
+  lock_.reset();
+  EXPECT_TRUE(bystander_tries()) << "handed over to nobody";
+  world_.die(child);
+  count_ = 0;
+  held_ = Held::by_dead;
+  dead_left_ = true;
+}
+
+void Stage::look() {
+  if (!lock_) return;
+  const bool held = held_ == Held::by_other || held_ == Held::by_stranger;
+  bool locked = false;
+  std::error_code code = try_verb([&] { locked = lock_->is_locked(); });
+  std::optional<Holder> holder;
+  const std::string first_said = said_;
+  const std::error_code of_holder = try_verb([&] { holder = lock_->holder(); });
+  const bool ours = lock_->i_am_locking();
+  std::error_code of_list;
+  const auto standing = list_locks(directory_, of_list);
+  std::error_code of_leftovers;
+  (void)leftovers(directory_, Clean::look_only, of_leftovers);
+  const Calm calm(*this);
+  EXPECT_FALSE(ours) << "another holds";
+  EXPECT_TRUE(locked == held || code || deceived()) << "said to be free";
+  EXPECT_TRUE(holder.has_value() == held || of_holder || deceived()) << "said to be nobody's";
+  EXPECT_TRUE(standing.empty() != held || of_list || deceived()) << "not listed";
+  if (of_holder) check_failure(of_holder);
+  said_ = first_said;
+  if (code) check_failure(code);
+  said_.clear();
+  if (of_list) check_failure(of_list);
+  if (of_leftovers) check_failure(of_leftovers);
+}
+
+void Stage::clean() {
+  std::error_code code;
+  (void)leftovers(directory_, Clean::remove_dead, code);
+  const Calm calm(*this);
+  said_.clear();
+  if (code) check_failure(code);
+}
+
+void Stage::examine() {
+  std::error_code code;
+  const Examination seen = lockfile::examine(directory_, code);
+  const Calm calm(*this);
+  said_.clear();
+  if (code) check_failure(code);
+  EXPECT_TRUE(code || !seen.findings.empty());
+}
+
+void Stage::wait_until_free(const Wait& wait) {
+  subject_.enter();
+  std::error_code code;
+  lockfile::wait_until_free("a", wait, code);
+  const Calm calm(*this);
+  said_.clear();
+  EXPECT_TRUE(!world_.slept_for_ever() || deceived()) << "a wait would have slept for ever";
+  EXPECT_TRUE(code || held_ == Held::no || held_ == Held::by_dead || deceived()) << "said to be free while held";
+  if (code) check_failure(code);
+}
+
+void Stage::drop() {
+  lock_.reset();
+  if (count_ > 0) {
+    held_ = Held::no;
+    stands_ = trouble_.is_total();
+  }
+  count_ = 0;
+}
+
+void Stage::finish() {
+  if (!calm_) trouble_.end();
+  calm_ = true;
+  world_.on_sleep = nullptr;
+  subject_.enter();
+  while (count_ > 0) release();
+  lock_.reset();
+  if (others_) {
+    other_.enter();
+    EXPECT_TRUE(others_->i_am_locking()) << "somebody else's hold was removed";
+    others_->release();
+    others_.reset();
+  }
+  if (held_ == Held::by_stranger) {
+    EXPECT_TRUE(std::filesystem::exists(word())) << "another program's lock was removed";
+    std::filesystem::remove(word());
+  }
+  if (!deceived() && !stands_) expect_obtainable("when the trouble is over");
+  // What the dead left is swept at the next contention, and what could not be removed or was on its way out by doctor.
+  if (!deceived() && !stands_ && !dead_left_ && !trouble_.hindered_a_removal()) {
+    for (const std::string& name : names_in(directory_)) EXPECT_TRUE(name.ends_with(".gone")) << name << " left behind";
+  }
+  subject_.die();
+  const std::size_t left_open = subject_.close_all();
+  EXPECT_TRUE(left_open == 0 || deceived()) << left_open << " descriptors left open";
+  expect_obtainable("when its process has ended");
+  bystander_.enter();
+  std::error_code code;
+  for (const Leftover& left : leftovers(directory_, Clean::remove_dead, code)) {
+    EXPECT_TRUE(left.removed) << left.name << " is not cleaned: " << left.note;
+  }
+  EXPECT_EQ(names_in(directory_), std::vector<std::string>()) << "left behind after doctor";
+  EXPECT_FALSE(world_.closed_twice()) << "closed what was not open";
+}
+
+// --- the scenarios ---
+
+namespace {
+
+void play_life(Stage& stage) {
+  stage.begin();
+  stage.open();
+  if (!stage.acquire(for_ever)) return;
+  stage.acquire(for_ever);
+  stage.release();
+  stage.release();
+  stage.acquire(0s);
+  stage.drop();
+}
+
+void play_life_for_everyone(Stage& stage) {
+  stage.begin();
+  stage.open({.access = Access::everyone});
+  if (stage.acquire(0s)) stage.release();
+  stage.drop();
+}
+
+void play_refused(Stage& stage) {
+  stage.other_holds();
+  stage.open();
+  stage.begin();
+  stage.acquire(0s);
+  stage.acquire(5ms);
+  stage.drop();
+}
+
+void play_waited_for_release(Stage& stage) {
+  stage.other_holds();
+  stage.other_ends_when_waited_for(Stage::Ends::releases);
+  stage.open();
+  stage.begin();
+  if (stage.acquire(for_ever)) stage.release();
+  stage.drop();
+}
+
+void play_waited_for_death(Stage& stage) {
+  stage.other_holds();
+  stage.other_ends_when_waited_for(Stage::Ends::dies);
+  stage.open();
+  stage.begin();
+  if (stage.acquire(for_ever)) stage.release();
+  stage.drop();
+}
+
+void play_dead_holder(Stage& stage) {
+  stage.a_dead_one_holds();
+  stage.begin();
+  stage.open();
+  if (stage.acquire(0s)) stage.release();
+  stage.drop();
+}
+
+void play_stale_break(Stage& stage) {
+  stage.a_dead_one_holds();
+  stage.open();
+  stage.begin();
+  stage.break_stale();
+  stage.drop();
+}
+
+void play_forced_break(Stage& stage) {
+  stage.other_holds();
+  stage.open();
+  stage.begin();
+  stage.break_by_force(BreakWhat::ours);
+  stage.drop();
+}
+
+void play_break_of_a_foreign_file(Stage& stage) {
+  stage.a_foreign_file_stands();
+  stage.open();
+  stage.begin();
+  stage.acquire(0s);
+  stage.break_by_force(BreakWhat::foreign);
+  stage.drop();
+}
+
+void play_break_of_a_foreign_directory(Stage& stage) {
+  stage.a_foreign_directory_stands();
+  stage.open();
+  stage.begin();
+  stage.acquire(0s);
+  stage.break_by_force(BreakWhat::foreign);
+  stage.drop();
+}
+
+void play_vacant_directory(Stage& stage) {
+  stage.a_vacant_directory_stands();
+  stage.open();
+  stage.begin();
+  if (stage.acquire(0s)) stage.release();
+  stage.drop();
+}
+
+void play_release_beside_a_stuck_breaker(Stage& stage) {
+  stage.open();
+  if (!stage.acquire(0s)) return;
+  stage.a_breaker_is_stuck();
+  stage.begin();
+  stage.release();
+  stage.drop();
+}
+
+void play_hand_over(Stage& stage) {
+  stage.open();
+  if (!stage.acquire(0s)) return;
+  stage.begin();
+  stage.hand_over();
+}
+
+void play_look(Stage& stage) {
+  stage.other_holds();
+  stage.open();
+  stage.begin();
+  stage.look();
+}
+
+void play_clean(Stage& stage) {
+  stage.a_dead_one_holds();
+  stage.open();
+  stage.begin();
+  stage.clean();
+}
+
+void play_clean_beside_the_living(Stage& stage) {
+  stage.other_holds();
+  stage.open();
+  stage.begin();
+  stage.clean();
+}
+
+void play_examine(Stage& stage) {
+  stage.open();
+  stage.begin();
+  stage.examine();
+}
+
+void play_wait_until_free(Stage& stage) {
+  stage.other_holds();
+  stage.other_ends_when_waited_for(Stage::Ends::releases);
+  stage.begin();
+  stage.wait_until_free(for_ever);
+}
+
+}  // namespace
+
+std::span<const Scenario> scenarios() {
+  static constexpr std::array all = {
+      Scenario{"life", play_life},
+      Scenario{"life_for_everyone", play_life_for_everyone},
+      Scenario{"refused", play_refused},
+      Scenario{"waited_for_release", play_waited_for_release},
+      Scenario{"waited_for_death", play_waited_for_death},
+      Scenario{"dead_holder", play_dead_holder},
+      Scenario{"stale_break", play_stale_break},
+      Scenario{"forced_break", play_forced_break},
+      Scenario{"break_of_a_foreign_file", play_break_of_a_foreign_file},
+      Scenario{"break_of_a_foreign_directory", play_break_of_a_foreign_directory},
+      Scenario{"vacant_directory", play_vacant_directory},
+      Scenario{"release_beside_a_stuck_breaker", play_release_beside_a_stuck_breaker},
+      Scenario{"hand_over", play_hand_over},
+      Scenario{"look", play_look},
+      Scenario{"clean", play_clean},
+      Scenario{"clean_beside_the_living", play_clean_beside_the_living},
+      Scenario{"examine", play_examine},
+      Scenario{"wait_until_free", play_wait_until_free},
+  };
+  return all;
+}
+
+Ground::Ground() : before_(std::filesystem::current_path()) { std::filesystem::current_path(scratch_.path()); }
+
+Ground::~Ground() {
+  std::error_code ignored;  // then the next test has nowhere to return to, and says so itself
+  std::filesystem::current_path(before_, ignored);
+}
+
+void Ground::clear() const {
+  for (const std::string& each : scratch_.names()) std::filesystem::remove_all(scratch_.path() / each);
+}
+
+std::size_t play(const Setting& setting, const Scenario& scenario, const Ground& ground, Trouble& trouble) {
+  Stage stage(setting, ground.path(), trouble);
+  scenario.play(stage);
+  stage.finish();
+  return stage.most_open();
+}
+
+bool Lives::live(const Scenario& scenario, Trouble& trouble) {
+  const ::testing::TestResult& result = *::testing::UnitTest::GetInstance()->current_test_info()->result();
+  const int complaints = result.total_part_count();
+  try {
+    most_open_ = play(GetParam(), scenario, ground_, trouble);
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << "the life threw: " << error.what();
+  }
+  if (result.total_part_count() == complaints) return true;
+  ADD_FAILURE() << "that was " << scenario.name << " " << trouble.describe();
+  ground_.clear();
+  return false;
+}
+
+}  // namespace lockfile::testing

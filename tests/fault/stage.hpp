@@ -1,0 +1,165 @@
+// One life of a lock under some trouble, and what has to be true of it whatever the trouble: nothing is held that is
+// not, nothing but contention is waited for, an error names the lock and the cause, and when the trouble is over the
+// lock is to be had and the directory clean.
+#pragma once
+
+#include "fault/world.hpp"
+#include "support/scratch.hpp"
+
+#include <lockfile/lockfile.hpp>
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace lockfile::testing {
+
+/// What makes the calls of one process fail.
+class Trouble {
+ public:
+  Trouble() = default;
+  Trouble(const Trouble&) = delete;
+  Trouble& operator=(const Trouble&) = delete;
+  virtual ~Trouble() = default;
+
+  /// Asked before each call while it is on: an error number, or 0.
+  virtual int before(os::Call /*call*/) { return 0; }
+  /// To so many bytes a read or write is cut.
+  [[nodiscard]] virtual std::size_t cut(os::Call /*call*/) const { return all_bytes; }
+  virtual void begin() {}  ///< it is on again
+  virtual void end() {}    ///< it is off for a while
+  /// Does it say things that are not so? An error number can be a statement, "there is no such name", and a caller has
+  /// to believe it. Then what is reported may be wrong, but for a hold.
+  [[nodiscard]] virtual bool is_a_lie() const { return false; }
+  /// Did it keep the process from removing something?
+  [[nodiscard]] virtual bool hindered_a_removal() const { return false; }
+  /// Does nothing work any more?
+  [[nodiscard]] virtual bool is_total() const { return false; }
+  /// May a verb fail with this because of it?
+  [[nodiscard]] virtual bool explains(int /*error*/) const { return false; }
+  [[nodiscard]] virtual std::string describe() const { return "without any trouble"; }
+};
+
+/// A lock at PATH and the processes around it. The subject has the trouble; all others have none.
+class Stage {
+ public:
+  Stage(const Setting& setting, std::string directory, Trouble& trouble);
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+  ~Stage();
+
+  // --- what is there beforehand ---
+  /// The other process holds the lock.
+  void other_holds();
+  /// A third one was killed while it held.
+  void a_dead_one_holds();
+  /// So that the other lets go, or dies, as soon as the subject sleeps.
+  enum class Ends : std::uint8_t { releases, dies };
+  void other_ends_when_waited_for(Ends how);
+  /// A file or directory of another program stands there.
+  void a_foreign_file_stands();
+  void a_foreign_directory_stands();
+  /// An empty directory with the mark: somebody was killed between two steps of the mkdir scheme.
+  void a_vacant_directory_stands();
+  /// Somebody who breaks was stopped in the middle of it, and keeps REMOVE of the subject's hold.
+  void a_breaker_is_stuck();
+
+  // --- what the subject does, with the trouble once it has begun ---
+  void begin();
+  /// It starts, asks who it is, and has a lock object.
+  void open(const Options& options = {});
+  bool acquire(const Wait& wait);
+  void release();
+  void break_stale();
+  void break_by_force(BreakWhat what);
+  void hand_over();
+  void look();
+  void clean();
+  void examine();
+  void wait_until_free(const Wait& wait);
+  /// The lock object is destroyed.
+  void drop();
+
+  /// What holds in the end. To be called once, last.
+  void finish();
+  [[nodiscard]] std::size_t most_open() const noexcept { return subject_.most_open(); }
+
+ private:
+  class Calm;
+  enum class Held : std::uint8_t { no, by_nobody, by_subject, by_other, by_dead, by_stranger };
+
+  [[nodiscard]] Options options() const { return {.scheme = std::string(setting_.variant->scheme)}; }
+  [[nodiscard]] std::string word() const { return path_ + ".lock"; }
+  [[nodiscard]] bool deceived() const { return trouble_.is_a_lie(); }
+  template <class Verb>
+  [[nodiscard]] std::error_code try_verb(Verb verb);
+  void check_failure(std::error_code code);
+  [[nodiscard]] std::error_code bystander_tries();
+  void expect_obtainable(std::string_view when);
+  void note_idle_sleep();
+
+  const Setting& setting_;
+  std::string directory_;
+  std::string path_;
+  Trouble& trouble_;
+  World world_;
+  Mortal subject_;
+  Mortal other_;
+  Mortal bystander_;
+  std::unique_ptr<FileLock> lock_;
+  std::unique_ptr<FileLock> others_;
+  std::unique_ptr<os::File> breaker_;
+  Held held_ = Held::no;
+  int count_ = 0;     // of the subject's acquires
+  std::string hold_;  // which one it is
+  std::string said_;  // by the last verb that failed
+  bool calm_ = true;
+  long idle_sleeps_ = 0;    // of the subject, while nobody held
+  bool dead_left_ = false;  // what the dead leave may be there
+  bool stands_ = false;     // the subject's lock file may, after its end
+};
+
+/// A piece of a lock's life: what is there, and what the subject does.
+struct Scenario {
+  std::string_view name;
+  void (*play)(Stage&);
+};
+[[nodiscard]] std::span<const Scenario> scenarios();
+
+/// A directory to be in, empty at the beginning of each life.
+class Ground {
+ public:
+  Ground();
+  Ground(const Ground&) = delete;
+  Ground& operator=(const Ground&) = delete;
+  ~Ground();
+  [[nodiscard]] std::string path() const { return scratch_.path().string(); }
+  void clear() const;
+
+ private:
+  Scratch scratch_;
+  std::filesystem::path before_;
+};
+
+/// One life, with all that has to be true of it. How many descriptors did the subject have open at most?
+std::size_t play(const Setting& setting, const Scenario& scenario, const Ground& ground, Trouble& trouble);
+
+/// Tests that live through scenarios, in every setting.
+class Lives : public ::testing::TestWithParam<Setting> {
+ protected:
+  /// False: something was not as it has to be.
+  bool live(const Scenario& scenario, Trouble& trouble);
+
+  Ground ground_;
+  std::size_t most_open_ = 0;  // in the last life
+};
+
+#define FAULT_IN_EVERY_SETTING(Suite)                                     \
+  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(settings()), \
+                           [](const auto& each) { return each.param.name; })
+
+}  // namespace lockfile::testing
