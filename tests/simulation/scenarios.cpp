@@ -38,6 +38,7 @@ const std::vector<Scenario>& scenarios() {
     add_faults(made);
     add_network(made);
     add_chance(made);
+    add_findings(made);
     return made;
   }();
   return all;

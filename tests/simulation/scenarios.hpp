@@ -35,5 +35,6 @@ void add_breaks(std::vector<Scenario>& all);
 void add_faults(std::vector<Scenario>& all);
 void add_network(std::vector<Scenario>& all);
 void add_chance(std::vector<Scenario>& all);
+void add_findings(std::vector<Scenario>& all);
 
 }  // namespace lockfile::simulation
