@@ -83,7 +83,7 @@ class RefusingSystem : public ::testing::Test {
 
 std::size_t open_descriptors() {
   std::size_t count = 0;
-  for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) count += each.path().empty() ? 0 : 1;
+  for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) count += each.path().empty() ? 0U : 1U;
   return count;
 }
 
