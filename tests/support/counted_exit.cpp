@@ -1,5 +1,5 @@
-// For builds that count what is run (the preset coverage): a process that ends by _exit(2) or abort(3) writes what it has
-// counted, as one that returns from main does. Linked with --wrap.
+// For builds that count what is run (the preset coverage): a process that ends by _exit(2) or abort(3) writes what it
+// has counted, as one that returns from main does. Linked with --wrap.
 extern "C" {
 
 void __gcov_dump();
