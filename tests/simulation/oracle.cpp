@@ -11,14 +11,17 @@ namespace lockfile::simulation {
 // the breaker looked. One break takes one hold.
 bool Oracle::excuse(Hold& hold) {
   if (hold.excused_by) return true;
-  for (std::size_t i = 0; i < breaks_.size(); ++i) {
-    Break& each = breaks_[i];
-    if (each.excuses || (each.over && !each.said_broken)) continue;
-    if (each.pid && *each.pid != hold.pid) continue;
-    if (!each.seen_at || hold.published > *each.seen_at) continue;
-    each.excuses = true;
-    hold.excused_by = i;
-    return true;
+  // A break of whoever holds could have taken any: it is left for the hold that no other explains.
+  for (const bool aimed : {true, false}) {
+    for (std::size_t i = 0; i < breaks_.size(); ++i) {
+      Break& each = breaks_[i];
+      if (each.excuses || (each.over && !each.said_broken)) continue;
+      if (each.pid.has_value() != aimed || (aimed && *each.pid != hold.pid)) continue;
+      if (!each.seen_at || hold.published > *each.seen_at) continue;
+      each.excuses = true;
+      hold.excused_by = i;
+      return true;
+    }
   }
   return false;
 }
