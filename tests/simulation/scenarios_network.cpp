@@ -39,7 +39,7 @@ void add_network(std::vector<Scenario>& all) {
          .leaves = Scenario::Leaves::nothing});
     add({.name = named("reply_lost"),
          .says = "any one reply to one of two hosts is lost after the server has done the work",
-         .set = [form, try_pair, pair](Run& run) {
+         .set = [form, try_pair](Run& run) {
            Participant& a = run.participant(run.process(run.host("host of A"), "A"), "A", by(form, [](Script& me) {
                                               me.pair();
                                               me.pair();
