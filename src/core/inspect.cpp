@@ -183,11 +183,10 @@ std::vector<Standing> list_locks(std::string_view directory, std::error_code& ec
     const claim::Word word(opened.value, lock_names);
     claim::Look look = word.look(nullptr);
     if (look.state == claim::Look::State::free || look.state == claim::Look::State::vacant) continue;
-    if (look.state == claim::Look::State::failed) {
-      look.foreign = true;
-      look.judgement = {Verdict::unknown, "cannot be looked at: " + os::code_of(look.error).message()};
-    }
+    const bool failed = look.state == claim::Look::State::failed;
+    if (failed) look.foreign = true;
     standing.push_back({name, word.holder_of(look)});
+    if (failed) standing.back().holder.note = "cannot be looked at: " + os::code_of(look.error).message();
   }
   return standing;
 }
