@@ -10,7 +10,15 @@
 namespace lockfile {
 
 /// How a lock is held.
-enum class Mode : std::uint8_t { exclusive };
+enum class Mode : std::uint8_t {
+  exclusive,   ///< alone
+  shared,      ///< together with other shared holders, and one upgradable one
+  upgradable,  ///< together with shared holders; the only one of them that may become exclusive
+};
+/// May a hold of `one` and a hold of `other` not stand at the same time?
+[[nodiscard]] constexpr bool excludes(Mode one, Mode other) noexcept {
+  return one == Mode::exclusive || other == Mode::exclusive || (one == Mode::upgradable && other == Mode::upgradable);
+}
 
 [[nodiscard]] std::string_view to_string(Mode mode) noexcept;
 

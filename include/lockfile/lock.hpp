@@ -68,6 +68,11 @@ class Lock {
   void acquire(const Wait& wait = for_ever);
   /// True when it is ours.
   bool acquire(const Wait& wait, std::error_code& ec) noexcept;
+  /// As `acquire`, in another mode than exclusive. A scheme without shared locks (`Traits::shared`) fails with
+  /// `std::errc::operation_not_supported`; so does asking for another mode than the one that this identity holds, with
+  /// `std::errc::resource_deadlock_would_occur`.
+  void acquire(Mode mode, const Wait& wait = for_ever);
+  bool acquire(Mode mode, const Wait& wait, std::error_code& ec) noexcept;
 
   /// Ends the hold, or counts down a re-entry. Throws `NotLocked` (nobody holds it now) or `NotMyLock` (somebody else
   /// or another thread does), and then removes nothing; or `UnlockError` when the file system refused.
@@ -116,25 +121,37 @@ class Lock {
   void lock() { acquire(for_ever); }
   void lock(std::stop_token stop) { acquire({for_ever, std::move(stop)}); }
   /// False when somebody else holds it; throws `LockFailed` when it could not be tried.
-  [[nodiscard]] bool try_lock() { return try_acquire(std::chrono::nanoseconds::zero()); }
+  [[nodiscard]] bool try_lock() { return try_acquire(Mode::exclusive, std::chrono::nanoseconds::zero()); }
   /// False when the time or the stop request came first.
   template <class Rep, class Period>
   [[nodiscard]] bool try_lock_for(std::chrono::duration<Rep, Period> limit, std::stop_token stop = {}) {
-    return try_acquire({limit, std::move(stop)});
+    return try_acquire(Mode::exclusive, {limit, std::move(stop)});
   }
   /// Any clock. One that is not the steady clock is converted once, at the call: later changes of it do not count.
   template <class Clock, class Duration>
   [[nodiscard]] bool try_lock_until(std::chrono::time_point<Clock, Duration> deadline, std::stop_token stop = {}) {
-    if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>) {
-      return try_acquire(
-          {std::chrono::time_point_cast<std::chrono::steady_clock::duration>(deadline), std::move(stop)});
-    } else {
-      return try_acquire({deadline - Clock::now(), std::move(stop)});
-    }
+    return try_acquire(Mode::exclusive, until(deadline, std::move(stop)));
   }
   /// Releases. A hold that was lost meanwhile is not an error here (guards unlock in destructors); `last_error()` keeps
   /// it. Unlocking what this thread never held is a broken precondition: it ends the program with a message.
   void unlock() noexcept;
+
+  // --- the standard's SharedTimedLockable, for std::shared_lock ---
+
+  void lock_shared() { acquire(Mode::shared, for_ever); }
+  void lock_shared(std::stop_token stop) { acquire(Mode::shared, {for_ever, std::move(stop)}); }
+  [[nodiscard]] bool try_lock_shared() { return try_acquire(Mode::shared, std::chrono::nanoseconds::zero()); }
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_shared_for(std::chrono::duration<Rep, Period> limit, std::stop_token stop = {}) {
+    return try_acquire(Mode::shared, {limit, std::move(stop)});
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_shared_until(std::chrono::time_point<Clock, Duration> deadline,
+                                           std::stop_token stop = {}) {
+    return try_acquire(Mode::shared, until(deadline, std::move(stop)));
+  }
+  /// As `unlock()`: each identity has one hold, so either of the two ends it.
+  void unlock_shared() noexcept { unlock(); }
 
   // --- about the object ---
 
@@ -148,7 +165,15 @@ class Lock {
   explicit Lock(std::unique_ptr<core::Engine> engine) noexcept;
 
  private:
-  bool try_acquire(const Wait& wait);
+  template <class Clock, class Duration>
+  [[nodiscard]] static Wait until(std::chrono::time_point<Clock, Duration> deadline, std::stop_token stop) {
+    if constexpr (std::is_same_v<Clock, std::chrono::steady_clock>) {
+      return {std::chrono::time_point_cast<std::chrono::steady_clock::duration>(deadline), std::move(stop)};
+    } else {
+      return {deadline - Clock::now(), std::move(stop)};
+    }
+  }
+  bool try_acquire(Mode mode, const Wait& wait);
 
   std::unique_ptr<core::Engine> engine_;
 };

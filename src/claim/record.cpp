@@ -216,8 +216,12 @@ Reading parse(std::string_view bytes, Record& record) {
   in.expect("state: ");
   record.released = in.left().starts_with("released");
   in.expect(record.released ? "released\n" : "live    \n");
-  in.expect("mode: exclusive \n");
-  record.mode = Mode::exclusive;
+  record.mode = in.left().starts_with("mode: s")   ? Mode::shared
+                : in.left().starts_with("mode: u") ? Mode::upgradable
+                                                   : Mode::exclusive;
+  in.expect(record.mode == Mode::shared       ? "mode: shared    \n"
+            : record.mode == Mode::upgradable ? "mode: upgradable\n"
+                                              : "mode: exclusive \n");
   record.number = in.number<std::uint64_t>("hold: ", '\n');
   record.thread = in.number<std::int64_t>("thread: ", '\n');
   record.child = in.number<std::int64_t>("child: ", ' ');

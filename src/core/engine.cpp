@@ -3,7 +3,9 @@
 
 #include "os/backoff.hpp"
 
+#include <algorithm>
 #include <cctype>
+#include <iterator>
 #include <new>
 #include <utility>
 
@@ -78,26 +80,31 @@ Engine::Engine(std::string path, std::string display, std::unique_ptr<Scheme> sc
       scheme_(std::move(scheme)),
       state_(std::make_unique<State>(os::Process::current())) {}
 
+bool any_lives(const std::vector<Holder>& holders) noexcept {
+  return std::any_of(holders.begin(), holders.end(), [](const Holder& each) { return each.verdict != Verdict::dead; });
+}
+
 Engine::~Engine() {
   if (!state_->process.is_caller()) {
-    if (state_->hold) state_->hold->attempt->abandon();
+    for (auto& [identity, hold] : state_->holds) hold.attempt->abandon();
     scheme_->abandon();
     return;
   }
-  if (!state_->hold) return;
-  if (state_->hold->attempt->outlives_us()) {
-    state_->hold->attempt->abandon();
-  } else {
-    (void)state_->hold->attempt->release();  // in silence, as documented
+  for (auto& [identity, hold] : state_->holds) {
+    if (hold.attempt->outlives_us()) {
+      hold.attempt->abandon();
+    } else {
+      (void)hold.attempt->release();  // in silence, as documented
+    }
   }
 }
 
 Engine::State& Engine::state() {
   if (!state_->process.is_caller()) {
     auto mine = std::make_unique<State>(os::Process::current());
-    if (state_->hold) {
-      mine->inherited = state_->hold->count;
-      state_->hold->attempt->abandon();
+    for (auto& [identity, hold] : state_->holds) {
+      mine->inherited += hold.count;
+      hold.attempt->abandon();
     }
     scheme_->abandon();
     mine->parents = std::move(state_);
@@ -106,28 +113,44 @@ Engine::State& Engine::state() {
   return *state_;
 }
 
-bool Engine::is_mine(const State& state, std::int64_t thread) const noexcept {
-  return state.hold && (!threaded_ || state.hold->thread == thread);
+Engine::Hold* Engine::my_hold(State& state) const noexcept {
+  const auto mine = state.holds.find(identity_of(state.process.system().thread_id()));
+  return mine == state.holds.end() ? nullptr : &mine->second;
 }
 
 // The hold was broken, or lost to somebody: its thread will still release as often as it acquired.
-void Engine::note_lost(State& state) {
-  Hold old = *std::move(state.hold);
-  state.hold.reset();
-  state.lost[threaded_ ? old.thread : 0] += old.count;
-  (void)old.attempt->release();  // finds that it is lost, and touches nothing
+void Engine::note_lost(State& state, Holds::iterator hold) {
+  const auto old = state.holds.extract(hold);
+  state.lost[old.key()] += old.mapped().count;
+  (void)old.mapped().attempt->release();  // finds that it is lost, and touches nothing
+}
+
+// What was granted cannot stand beside them, so they had been broken.
+void Engine::note_all_lost_to(State& state, Mode granted) {
+  for (auto each = state.holds.begin(); each != state.holds.end();) {
+    const auto next = std::next(each);
+    if (excludes(granted, each->second.mode)) note_lost(state, each);
+    each = next;
+  }
 }
 
 // Nothing: it is not held, or it was lost. A hold that cannot be looked at goes on, but nobody enters it.
-std::optional<Step> Engine::re_enter(State& state, std::int64_t thread) {
-  if (!is_mine(state, thread)) return std::nullopt;
+std::optional<Step> Engine::re_enter(State& state, std::int64_t identity, Mode mode) {
+  const auto mine = state.holds.find(identity);
+  if (mine == state.holds.end()) return std::nullopt;
+  Hold& hold = mine->second;
   std::error_code why;
-  if (state.hold->attempt->still_held(why)) {
-    ++state.hold->count;
+  if (hold.attempt->still_held(why)) {
+    if (hold.mode != mode) {
+      return Failed{std::make_error_code(std::errc::resource_deadlock_would_occur),
+                    "held already, " + std::string(to_string(hold.mode)) + " and not " + std::string(to_string(mode)),
+                    {}};
+    }
+    ++hold.count;
     return Granted{};
   }
   if (why) return Failed{why, "cannot look at the hold that is to be entered again", {}};
-  note_lost(state);
+  note_lost(state, mine);
   return std::nullopt;
 }
 
@@ -138,20 +161,25 @@ bool Engine::is_deadlock(const std::optional<Holder>& by, std::int64_t thread) c
 
 // One step of an attempt, made anew where there is none, under the object's mutex. What is granted is kept at once: no
 // line between the grant and the note of it can fail.
-Step Engine::step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, std::int64_t thread) {
+Step Engine::step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, const Request& request) {
   const os::MutexGuard guard(state.process.system(), state.mutex);
+  const std::int64_t identity = identity_of(request.thread);
   if (!threaded_) {
     // Another thread of ours may have been granted meanwhile.
-    if (auto entered = re_enter(state, thread)) return *std::move(entered);
+    if (auto entered = re_enter(state, identity, request.mode)) return *std::move(entered);
   }
-  if (!attempt) attempt = scheme_->attempt({.mode = Mode::exclusive, .thread = thread});
+  if (!attempt) attempt = scheme_->attempt(request);
   // Granted while another thread of this object thinks it holds: then that hold had been broken. Whoever is
   // granted makes room for the note of it first, where memory may still be missing.
-  if (state.hold) state.lost.try_emplace(threaded_ ? state.hold->thread : 0, 0);
+  for (const auto& [other, hold] : state.holds) state.lost.try_emplace(other, 0);
+  Holds kept;
+  kept.try_emplace(identity);
   Step step = attempt->step();
   if (!std::holds_alternative<Granted>(step)) return step;
-  if (state.hold) note_lost(state);
-  state.hold.emplace(Hold{std::move(attempt), thread, 1});
+  note_all_lost_to(state, request.mode);
+  auto node = kept.extract(kept.begin());
+  node.mapped() = Hold{std::move(attempt), request.mode, 1};
+  state.holds.insert(std::move(node));
   return step;
 }
 
@@ -171,14 +199,20 @@ void Engine::withdraw(State& state, std::unique_ptr<Attempt>& attempt) {
   }
 }
 
-Outcome Engine::acquire(const Wait& wait) {
+Outcome Engine::acquire(Mode mode, const Wait& wait) {
   if (!wait.valid()) return {std::make_error_code(std::errc::invalid_argument), "the time to wait is not a number", {}};
   State& state = this->state();
   os::System& system = state.process.system();
   const std::int64_t thread = system.thread_id();
+  const Request request{.mode = mode, .thread = thread};
   {
     const os::MutexGuard guard(system, state.mutex);
-    if (auto entered = re_enter(state, thread)) {
+    const Traits traits = scheme_->traits();
+    if ((mode == Mode::shared && !traits.shared) || (mode == Mode::upgradable && !traits.upgradable)) {
+      return {std::make_error_code(std::errc::operation_not_supported),
+              "scheme '" + std::string(scheme_->name()) + "' has no " + std::string(to_string(mode)) + " mode", {}};
+    }
+    if (auto entered = re_enter(state, identity_of(thread), mode)) {
       auto* const failed = std::get_if<Failed>(&*entered);
       return failed != nullptr ? outcome_of(std::move(*failed)) : Outcome{};
     }
@@ -191,7 +225,7 @@ Outcome Engine::acquire(const Wait& wait) {
   // Behind the threads of this process that wait already, unless there is no time to wait.
   const bool others_wait = !limit.at_once() && state.lines.anyone_waits(path_);
   if (!others_wait) {
-    Step step = step_and_keep(state, attempt, thread);
+    Step step = step_and_keep(state, attempt, request);
     if (std::holds_alternative<Granted>(step)) return {};
     if (auto* const failed = std::get_if<Failed>(&step)) return outcome_of(std::move(*failed));
     blocked = std::move(std::get<Blocked>(step));
@@ -210,7 +244,7 @@ Outcome Engine::acquire(const Wait& wait) {
     std::optional<Holder> first_seen = std::move(waited.by);
     waited = wait_until_granted(
         state.process, path_, limit, wait.stop(), std::move(blocked),
-        [&] { return step_and_keep(state, attempt, thread); }, state.instance);
+        [&] { return step_and_keep(state, attempt, request); }, state.instance);
     if (!waited.by) waited.by = std::move(first_seen);
   }
   return outcome_of(std::move(waited), limit);
@@ -252,18 +286,19 @@ Outcome Engine::unlock(bool& had_one) {
 }
 
 Outcome Engine::release_in(State& state, bool& had_one) {
-  const std::int64_t thread = state.process.system().thread_id();
+  const std::int64_t identity = identity_of(state.process.system().thread_id());
   had_one = true;
-  if (is_mine(state, thread)) {
-    if (state.hold->count == 1) return end_hold(state);
+  const auto mine = state.holds.find(identity);
+  if (mine != state.holds.end()) {
+    if (mine->second.count == 1) return end_hold(state, mine);
     std::error_code unsure;  // then the last release tells
-    if (state.hold->attempt->still_held(unsure) || unsure) {
-      --state.hold->count;
+    if (mine->second.attempt->still_held(unsure) || unsure) {
+      --mine->second.count;
       return {};
     }
-    note_lost(state);
+    note_lost(state, mine);
   }
-  const auto lost = state.lost.find(threaded_ ? thread : 0);
+  const auto lost = state.lost.find(identity);
   if (lost != state.lost.end() && lost->second > 0) {
     if (--lost->second == 0) state.lost.erase(lost);
   } else if (state.inherited > 0) {
@@ -274,10 +309,9 @@ Outcome Engine::release_in(State& state, bool& had_one) {
   return nothing_to_release();
 }
 
-Outcome Engine::end_hold(State& state) {
-  Hold hold = *std::move(state.hold);
-  state.hold.reset();
-  const std::error_code error = hold.attempt->release();
+Outcome Engine::end_hold(State& state, Holds::iterator hold) {
+  const auto ended = state.holds.extract(hold);
+  const std::error_code error = ended.mapped().attempt->release();
   if (!error) return {};
   Outcome outcome{error, {}, {}};
   if (error == errc::not_my_lock) {
@@ -295,7 +329,7 @@ Outcome Engine::nothing_to_release() {
   std::error_code why;
   auto holders = scheme_->holders(why);
   if (why) return {why == std::errc::no_such_file_or_directory ? make_error_code(errc::not_locked) : why, {}, {}};
-  if (holders.empty() || holders.front().verdict == Verdict::dead) return {errc::not_locked, {}, {}};
+  if (!any_lives(holders)) return {errc::not_locked, {}, {}};
   return {errc::not_my_lock, {}, std::move(holders.front())};
 }
 
@@ -304,7 +338,8 @@ bool Engine::i_am_locking() noexcept {
     State& state = this->state();
     const os::MutexGuard guard(state.process.system(), state.mutex);
     std::error_code unsure;  // not to be told is not ours: the caller is to stop, not to go on
-    return is_mine(state, state.process.system().thread_id()) && state.hold->attempt->still_held(unsure);
+    Hold* const mine = my_hold(state);
+    return mine != nullptr && mine->attempt->still_held(unsure);
   } catch (const std::bad_alloc&) {
     return false;  // only in a forked child, which holds nothing
   }
@@ -325,12 +360,15 @@ Outcome Engine::holders(std::vector<Holder>& into) {
 Outcome Engine::break_whoever(BreakWhat what, bool& broken) {
   broken = false;
   std::vector<Holder> now;
-  Outcome seen = holders(now);
-  if (!seen.ok() || now.empty()) return seen;
-  const Holder& hold = now.front();
-  if (!hold.foreign) return break_hold(hold, Proof::forced, broken);
-  if (what == BreakWhat::foreign) return break_hold(hold, Proof::foreign, broken);
-  return {errc::foreign, {}, std::move(now.front())};
+  Outcome outcome = holders(now);
+  for (Holder& hold : now) {
+    if (!outcome.ok()) break;
+    if (hold.foreign && what != BreakWhat::foreign) return {errc::foreign, {}, std::move(hold)};
+    bool this_one = false;
+    outcome = break_hold(hold, hold.foreign ? Proof::foreign : Proof::forced, this_one);
+    broken = broken || this_one;
+  }
+  return outcome;
 }
 
 Outcome Engine::break_hold(const Holder& hold, Proof proof, bool& broken) {
@@ -359,18 +397,20 @@ Outcome Engine::break_hold(const Holder& hold, Proof proof, bool& broken) {
 Outcome Engine::hand_over(std::int64_t child) {
   State& state = this->state();
   const os::MutexGuard guard(state.process.system(), state.mutex);
-  if (!is_mine(state, state.process.system().thread_id())) return nothing_to_release();
+  Hold* const mine = my_hold(state);
+  if (mine == nullptr) return nothing_to_release();
   if (child <= 0) return {std::make_error_code(std::errc::invalid_argument), {}, {}};
-  return {state.hold->attempt->hand_over(child), {}, {}};
+  return {mine->attempt->hand_over(child), {}, {}};
 }
 
 Outcome Engine::share_guard(int& descriptor) {
   descriptor = -1;
   State& state = this->state();
   const os::MutexGuard guard(state.process.system(), state.mutex);
-  if (!is_mine(state, state.process.system().thread_id())) return nothing_to_release();
+  Hold* const mine = my_hold(state);
+  if (mine == nullptr) return nothing_to_release();
   Outcome outcome;
-  descriptor = state.hold->attempt->share_guard(outcome.code).value_or(-1);
+  descriptor = mine->attempt->share_guard(outcome.code).value_or(-1);
   return outcome;
 }
 

@@ -32,6 +32,9 @@ struct Outcome {
 enum class Verb : std::uint8_t { lock, release, tell, break_it, hand_over };
 [[noreturn]] void raise(Verb verb, const std::string& display, const std::string& path, Outcome outcome);
 
+/// Does one of them live, or may?
+[[nodiscard]] bool any_lives(const std::vector<Holder>& holders) noexcept;
+
 class Engine {
  public:
   /// `display` is what messages call the lock.
@@ -40,7 +43,7 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  [[nodiscard]] Outcome acquire(const Wait& wait);
+  [[nodiscard]] Outcome acquire(Mode mode, const Wait& wait);
   [[nodiscard]] Outcome release();
   /// As `release`, and says whether this thread had a hold to release at all.
   [[nodiscard]] Outcome unlock(bool& had_one);
@@ -63,9 +66,11 @@ class Engine {
  private:
   struct Hold {
     std::unique_ptr<Attempt> attempt;
-    std::int64_t thread = 0;
+    Mode mode = Mode::exclusive;
     std::size_t count = 1;
   };
+  /// By identity: the thread, or 0 where all threads are one.
+  using Holds = std::map<std::int64_t, Hold>;
 
   /// What belongs to one process. A forked child starts with an empty one and leaves its parent's where it is: its
   /// mutex may be locked by a thread that the child does not have.
@@ -74,8 +79,8 @@ class Engine {
     os::Process& process;
     Lines& lines;
     os::Mutex mutex;  // covers every step of every attempt of this object
-    std::optional<Hold> hold;
-    std::map<std::int64_t, std::size_t> lost;  // holds that were broken, and how often their thread will still release
+    Holds holds;
+    std::map<std::int64_t, std::size_t> lost;  // holds that were broken, and how often they will still be released
     std::size_t inherited = 0;                 // in a forked child: how often its parent's guards will unlock
     std::error_code last_error;
     std::shared_ptr<os::Notifier::Instance> instance;
@@ -84,15 +89,18 @@ class Engine {
 
   [[nodiscard]] State& state();
   [[nodiscard]] State* state_or_null() noexcept;
-  [[nodiscard]] bool is_mine(const State& state, std::int64_t thread) const noexcept;
-  [[nodiscard]] std::optional<Step> re_enter(State& state, std::int64_t thread);
-  void note_lost(State& state);
-  [[nodiscard]] Step step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, std::int64_t thread);
+  [[nodiscard]] std::int64_t identity_of(std::int64_t thread) const noexcept { return threaded_ ? thread : 0; }
+  /// The hold of the calling thread; null: none.
+  [[nodiscard]] Hold* my_hold(State& state) const noexcept;
+  [[nodiscard]] std::optional<Step> re_enter(State& state, std::int64_t identity, Mode mode);
+  void note_lost(State& state, Holds::iterator hold);
+  void note_all_lost_to(State& state, Mode granted);
+  [[nodiscard]] Step step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, const Request& request);
   [[nodiscard]] static Outcome outcome_of(Failed failed);
   [[nodiscard]] static Outcome outcome_of(Waited waited, const Limit& limit);
   [[nodiscard]] bool is_deadlock(const std::optional<Holder>& by, std::int64_t thread) const noexcept;
   [[nodiscard]] Outcome release_in(State& state, bool& had_one);
-  [[nodiscard]] Outcome end_hold(State& state);
+  [[nodiscard]] Outcome end_hold(State& state, Holds::iterator hold);
   [[nodiscard]] Outcome nothing_to_release();
   [[nodiscard]] std::optional<Holder> look_for_holder(State& state);
   void withdraw(State& state, std::unique_ptr<Attempt>& attempt);

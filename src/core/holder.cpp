@@ -8,6 +8,10 @@ namespace lockfile {
 
 std::string_view to_string(Mode mode) noexcept {
   switch (mode) {
+    case Mode::shared:
+      return "shared";
+    case Mode::upgradable:
+      return "upgradable";
     case Mode::exclusive:
       break;
   }

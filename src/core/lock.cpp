@@ -49,8 +49,8 @@ std::unique_ptr<Engine> file_engine(std::string_view path, const Options& option
     refuse(path, std::errc::invalid_argument, "there is no scheme '" + claim::printable(options.scheme) + "'");
   }
   std::string absolute = core::to_string(file);
-  auto scheme = std::make_unique<schemes::LockFileScheme>(std::move(file), entry->publish, options);
-  return std::make_unique<Engine>(std::move(absolute), lock_file_as_written(path), std::move(scheme), options);
+  return std::make_unique<Engine>(std::move(absolute), lock_file_as_written(path),
+                                  entry->make(std::move(file), options), options);
 }
 
 std::unique_ptr<Engine> scheme_engine(std::string_view path, std::unique_ptr<Scheme> scheme, const Options& options) {
@@ -87,18 +87,22 @@ LinkFileLock::LinkFileLock(std::string_view path, Options options)
 MkdirFileLock::MkdirFileLock(std::string_view path, Options options)
     : FileLock(path, with_scheme(std::move(options), "mkdir")) {}
 
-void Lock::acquire(const Wait& wait) {
-  Outcome outcome = engine_->acquire(wait);
+void Lock::acquire(const Wait& wait) { acquire(Mode::exclusive, wait); }
+
+bool Lock::acquire(const Wait& wait, std::error_code& ec) noexcept { return acquire(Mode::exclusive, wait, ec); }
+
+void Lock::acquire(Mode mode, const Wait& wait) {
+  Outcome outcome = engine_->acquire(mode, wait);
   if (!outcome.ok()) core::raise(Verb::lock, engine_->display(), engine_->path(), std::move(outcome));
 }
 
-bool Lock::acquire(const Wait& wait, std::error_code& ec) noexcept {
-  ec = without_throwing([&] { return engine_->acquire(wait); }).code;
+bool Lock::acquire(Mode mode, const Wait& wait, std::error_code& ec) noexcept {
+  ec = without_throwing([&] { return engine_->acquire(mode, wait); }).code;
   return !ec;
 }
 
-bool Lock::try_acquire(const Wait& wait) {
-  Outcome outcome = engine_->acquire(wait);
+bool Lock::try_acquire(Mode mode, const Wait& wait) {
+  Outcome outcome = engine_->acquire(mode, wait);
   if (outcome.ok()) return true;
   const bool refused =
       outcome.code == errc::already_locked || outcome.code == errc::timed_out || outcome.code == errc::stopped ||
@@ -136,7 +140,7 @@ bool Lock::is_locked() const {
   Outcome outcome = engine_->holders(now);
   if (outcome.code == std::errc::no_such_file_or_directory || outcome.code == std::errc::not_a_directory) return false;
   if (!outcome.ok()) core::raise(Verb::tell, engine_->display(), engine_->path(), std::move(outcome));
-  return !now.empty() && now.front().verdict != Verdict::dead;
+  return core::any_lives(now);
 }
 
 bool Lock::is_locked(std::error_code& ec) const noexcept {
@@ -147,7 +151,7 @@ bool Lock::is_locked(std::error_code& ec) const noexcept {
     ec.clear();
     return false;
   }
-  return !ec && !now.empty() && now.front().verdict != Verdict::dead;
+  return !ec && core::any_lives(now);
 }
 
 bool Lock::i_am_locking() const noexcept { return engine_->i_am_locking(); }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "os/process.hpp"
-#include "schemes/lock_file/scheme.hpp"
+#include "schemes/file_path.hpp"
 
 #include <string>
 #include <string_view>

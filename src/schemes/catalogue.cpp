@@ -1,16 +1,26 @@
 // One line a scheme.
 #include "schemes/catalogue.hpp"
 
+#include "schemes/lock_file/scheme.hpp"
+
 #include <algorithm>
 #include <array>
 
 namespace lockfile::schemes {
+namespace {
+
+template <Publish publish>
+std::unique_ptr<Scheme> lock_file(FilePath path, const Options& options) {
+  return std::make_unique<LockFileScheme>(std::move(path), publish, options);
+}
+
+}  // namespace
 
 std::span<const CatalogueEntry> catalogue() noexcept {
   static constexpr std::array entries = {
-      CatalogueEntry{"auto", Publish::automatic, "link where a trial of the file system passes, else mkdir"},
-      CatalogueEntry{"link", Publish::link, "a lock file, made by a hard link"},
-      CatalogueEntry{"mkdir", Publish::mkdir, "a lock directory, for file systems without hard links"},
+      CatalogueEntry{"auto", lock_file<Publish::automatic>, "link where a trial of the file system passes, else mkdir"},
+      CatalogueEntry{"link", lock_file<Publish::link>, "a lock file, made by a hard link"},
+      CatalogueEntry{"mkdir", lock_file<Publish::mkdir>, "a lock directory, for file systems without hard links"},
   };
   return entries;
 }

@@ -1,7 +1,10 @@
 // The schemes that a name can ask for.
 #pragma once
 
-#include "schemes/lock_file/scheme.hpp"
+#include "schemes/file_path.hpp"
+
+#include <lockfile/options.hpp>
+#include <lockfile/scheme.hpp>
 
 #include <memory>
 #include <span>
@@ -11,7 +14,7 @@ namespace lockfile::schemes {
 
 struct CatalogueEntry {
   std::string_view name;
-  Publish publish;
+  std::unique_ptr<Scheme> (*make)(FilePath path, const Options& options);
   std::string_view what;
 };
 

@@ -23,6 +23,7 @@
 
 #include "claim/claim.hpp"
 #include "claim/word.hpp"
+#include "schemes/file_path.hpp"
 
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
@@ -32,12 +33,6 @@
 #include <vector>
 
 namespace lockfile::schemes {
-
-/// A locked path, absolute: where it is and what it is called there.
-struct FilePath {
-  std::string directory;
-  std::string name;
-};
 
 /// How a claim becomes W.
 enum class Publish : std::uint8_t {
