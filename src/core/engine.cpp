@@ -210,7 +210,8 @@ Outcome Engine::acquire(Mode mode, const Wait& wait) {
     const Traits traits = scheme_->traits();
     if ((mode == Mode::shared && !traits.shared) || (mode == Mode::upgradable && !traits.upgradable)) {
       return {std::make_error_code(std::errc::operation_not_supported),
-              "scheme '" + std::string(scheme_->name()) + "' has no " + std::string(to_string(mode)) + " mode", {}};
+              "scheme '" + std::string(scheme_->name()) + "' has no " + std::string(to_string(mode)) + " mode",
+              {}};
     }
     if (auto entered = re_enter(state, identity_of(thread), mode)) {
       auto* const failed = std::get_if<Failed>(&*entered);
