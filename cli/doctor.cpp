@@ -164,7 +164,7 @@ int examine_or_say_why_not(const DoctorOptions& options) {
   try {
     return examine(options);
   } catch (const std::system_error& error) {
-    say(error.what());
+    say(message_of(error));
     return status(Exit::system);
   }
 }

@@ -225,7 +225,7 @@ int run(const RunOptions& options) {
   } catch (const lockfile::LockFailed& error) {
     return status_of_failure(error);  // of the constructor: a path that names no file, a reason that is too long
   } catch (const std::system_error& error) {
-    say(error.what());
+    say(message_of(error));
     return status(Exit::system);
   }
 }

@@ -104,6 +104,14 @@ std::string cause_of(const std::error_code& error) {
   return cause;
 }
 
+std::string message_of(const std::system_error& error) {
+  std::string message = error.what();
+  if (const std::string cause = error.code().message(); message.ends_with(cause)) {
+    message.replace(message.size() - cause.size(), cause.size(), cause_of(error.code()));
+  }
+  return message;
+}
+
 std::string_view state_of(const lockfile::Holder& holder) {
   return holder.verdict == lockfile::Verdict::dead ? "stale" : "held";
 }

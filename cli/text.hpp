@@ -29,6 +29,9 @@ void hint_at_lock_file_name(std::string_view path);
 /// The system's words for an error, in lower case.
 [[nodiscard]] std::string cause_of(const std::error_code& error);
 
+/// What an exception says, with its cause, the system's words, in lower case.
+[[nodiscard]] std::string message_of(const std::system_error& error);
+
 /// "free", "held" or "stale".
 [[nodiscard]] std::string_view state_of(const lockfile::Holder& holder);
 /// How long a hold has stood, by the clocks of people: "3m12s", or nothing where that is not known.
