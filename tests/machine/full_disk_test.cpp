@@ -5,10 +5,15 @@
 #include "peer.hpp"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
+#include <csignal>
 
 namespace machine {
 namespace {
@@ -105,6 +110,90 @@ TEST_P(FullDisk, a_kept_claim_acquires_on_a_full_disk) {
   });
 }
 
+// An append-only directory (chattr(1)) keeps its names.
+void keep_names(const std::string& directory, int flag) {
+  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int failed = ::ioctl(descriptor, FS_IOC_SETFLAGS, &flag);
+  const int error = errno;
+  ::close(descriptor);
+  if (failed != 0) unavailable("cannot make a directory append-only", error);
+}
+
+// Blocks are needed for a claim alone, and who has one needs no more.
+TEST_P(FullDisk, whoever_has_a_claim_does_everything_on_a_full_ext4) {
+  apart([](const std::string& ground) {
+    const std::string directory = mount_image(make_ext4(ground + "/small.img", 8, {"-m", "0"}), ground + "/d");
+    const std::string path = directory + "/a";
+    Locker one(GetParam(), path);
+    Locker two(GetParam(), path);
+    for (Locker* const each : {&one, &two}) {
+      ASSERT_EQ(each->ask("acquire 0"), "held");
+      ASSERT_EQ(each->ask("release"), "released");
+    }
+    fill_up(directory);
+    EXPECT_EQ(one.ask("acquire 0"), "held");
+    EXPECT_TRUE(begins(two.ask("acquire 0"), "AlreadyLocked"));
+    // Handed over, and back when the worker has ended.
+    const std::string worker = one.ask("hand-over");
+    EXPECT_GT(std::stoi(worker), 0);
+    ::kill(std::stoi(worker), SIGKILL);
+    EXPECT_EQ(one.ask("release"), "released");
+    // Broken by force, and told.
+    EXPECT_EQ(one.ask("acquire 0"), "held");
+    EXPECT_EQ(two.ask("break"), "broken");
+    EXPECT_TRUE(begins(one.ask("release"), "NotLocked"));
+    // Released where nothing can be removed: the record says so, in place.
+    EXPECT_EQ(one.ask("acquire 0"), "held");
+    keep_names(directory, FS_APPEND_FL);
+    const std::string kept = one.ask("release");
+    EXPECT_TRUE(begins(kept, "Error EPERM"));
+    EXPECT_TRUE(has(kept, path + ".lock"));
+    EXPECT_EQ(two.ask("holder"), "dead: given up by its holder");
+    keep_names(directory, 0);
+    EXPECT_EQ(two.ask("acquire 0"), "held");
+    // Taken over from the dead.
+    two.die();
+    Locker three(GetParam(), path);
+    EXPECT_EQ(three.ask("break-stale"), "broken");
+    EXPECT_EQ(three.ask("holder"), "free");
+    EXPECT_EQ(one.ask("close"), "closed");
+    EXPECT_EQ(three.ask("close"), "closed");
+  });
+}
+
+TEST_P(FullDisk, no_inode_on_ext4_is_told_at_once_and_leaves_nothing) {
+  apart([](const std::string& ground) {
+    const std::string directory =
+        mount_image(make_ext4(ground + "/small.img", 8, {"-m", "0", "-N", "32"}), ground + "/d");
+    std::vector<std::string> fillers;
+    for (;;) {
+      const std::string filler = "filler-" + std::to_string(fillers.size());
+      const int descriptor = ::open((directory + "/" + filler).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+      if (descriptor < 0) break;
+      ::close(descriptor);
+      fillers.push_back(filler);
+      ASSERT_LT(fillers.size(), 1000U);
+    }
+    const std::size_t needed = GetParam() == std::string("link") ? 1 : 2;
+    for (std::size_t left = 0; left <= needed; ++left) {
+      SCOPED_TRACE(left);
+      std::sort(fillers.begin(), fillers.end());
+      Locker one(GetParam(), directory + "/a");
+      const std::string acquired = one.ask("acquire ever");
+      if (left == needed) {
+        EXPECT_EQ(acquired, "held");
+      } else {
+        EXPECT_TRUE(begins(acquired, "LockFailed ENOSPC"));
+        EXPECT_TRUE(has(acquired, directory));
+      }
+      EXPECT_EQ(one.ask("close"), "closed");
+      EXPECT_EQ(names_in(directory), fillers);
+      ASSERT_EQ(::unlink((directory + "/" + fillers.back()).c_str()), 0);
+      fillers.pop_back();
+    }
+  });
+}
+
 TEST_P(FullDisk, a_stale_lock_on_a_full_disk_stays_until_there_is_space) {
   apart([](const std::string& ground) {
     const std::string directory = make_directory(ground + "/d");
@@ -115,6 +204,7 @@ TEST_P(FullDisk, a_stale_lock_on_a_full_disk_stays_until_there_is_space) {
     fill_up(directory);
     EXPECT_TRUE(begins(two.ask("acquire ever"), "LockFailed ENOSPC"));
     one.die();
+    EXPECT_TRUE(begins(two.ask("acquire ever"), "LockFailed ENOSPC"));
     ASSERT_EQ(::unlink((directory + "/filler").c_str()), 0);
     EXPECT_EQ(two.ask("acquire 0"), "held");
   });

@@ -99,6 +99,12 @@ class Servant {
     } else if (verb == "release") {
       lock_->release();
       say("released");
+    } else if (verb == "break-stale") {
+      say(lock_->break_stale() ? "broken" : "nothing");
+    } else if (verb == "break") {
+      say(lock_->break_lock() ? "broken" : "nothing");
+    } else if (verb == "i-am-locking") {
+      say(lock_->i_am_locking() ? "yes" : "no");
     } else if (verb == "holder") {
       const auto holder = lock_->holder();
       say(holder ? std::string(to_string(holder->verdict)) + ": " + holder->note : "free");

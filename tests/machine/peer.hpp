@@ -27,6 +27,8 @@ struct Setting {
 ///     open SCHEME ACCESS PATH   opened            (ACCESS: by_umask, group, everyone)
 ///     acquire MS | acquire ever held              or "AlreadyLocked ...", "LockTimeout ...", "LockFailed EACCES ..."
 ///     release                   released          or "NotMyLock ...", "NotLocked ..."
+///     break-stale, break        broken            or "nothing", "LockFailed ..."
+///     i-am-locking              yes               or "no"
 ///     holder                    free              or "alive: its guard is held" and the like
 ///     close                     closed            (destroys the lock object)
 ///     fork, clone               PID               (of a worker that does nothing; clone: without at-fork handlers)

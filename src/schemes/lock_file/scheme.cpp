@@ -144,8 +144,13 @@ std::error_code LockFileScheme::break_once(const Holder& hold, Proof proof, bool
   claim::Trial tried;
   if (!directory.value->trials().find(*directory.value, tried)) {
     auto made = take_claim(directory.value);
-    if (!made.claim) return os::code_of(made.error);
-    keep_claim(std::move(made.claim));
+    // Where no claim can be made, on a full disk say, a file system that is known to be local is taken at its word, as
+    // by every look: so a stale lock on it can go. guard_usable() says the same.
+    if (made.claim) {
+      keep_claim(std::move(made.claim));
+    } else if (!directory.value->local()) {
+      return os::code_of(made.error);
+    }
   }
   const claim::Word word(directory.value, names_);
   claim::Look look = word.look(nullptr);
