@@ -95,6 +95,9 @@ int flags_of(Open how) noexcept {
       return always | O_NOFOLLOW | O_RDWR | O_CREAT | O_EXCL;
     case Open::temporary:
       return always | O_RDWR | O_TMPFILE;
+    case Open::wake:
+      // For reading as well (fifo(7)): a reader that dies before we write must not raise SIGPIPE in us.
+      return always | O_NOFOLLOW | O_RDWR;
     case Open::directory:
       break;
   }

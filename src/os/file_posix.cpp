@@ -17,10 +17,11 @@ FileInfo info_of(const struct stat& from) noexcept {
   info.device = from.st_dev;
   info.inode = from.st_ino;
   info.links = from.st_nlink;
-  info.type = S_ISREG(from.st_mode)   ? FileType::regular
-              : S_ISDIR(from.st_mode) ? FileType::directory
-              : S_ISLNK(from.st_mode) ? FileType::symlink
-                                      : FileType::other;
+  info.type = S_ISREG(from.st_mode)    ? FileType::regular
+              : S_ISDIR(from.st_mode)  ? FileType::directory
+              : S_ISLNK(from.st_mode)  ? FileType::symlink
+              : S_ISFIFO(from.st_mode) ? FileType::fifo
+                                       : FileType::other;
   info.mode = from.st_mode & 07777U;
   info.uid = from.st_uid;
   info.size = static_cast<std::uint64_t>(from.st_size);

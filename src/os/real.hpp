@@ -29,6 +29,14 @@ class RealSystem final : public System {
   Status unlock(int descriptor, std::uint64_t first, std::uint64_t count) noexcept override;
   Result<bool> lock_seen(int descriptor, std::uint64_t byte) noexcept override;
   Result<int> duplicate(int descriptor) noexcept override;
+  Status make_fifo(int at, const char* name, std::uint32_t mode) noexcept override;
+  Status fifo_put(int descriptor) noexcept override;
+  Result<bool> fifo_drain(int descriptor) noexcept override;
+  Result<SharedWord*> map(int descriptor, std::size_t words) noexcept override;
+  void unmap(SharedWord* mapped, std::size_t words) noexcept override;
+  std::uint64_t load(const SharedWord& word) noexcept override;
+  void store(SharedWord& word, std::uint64_t value) noexcept override;
+  bool compare_exchange(SharedWord& word, std::uint64_t expected, std::uint64_t desired) noexcept override;
 
   std::int64_t process_id() noexcept override;
   std::int64_t thread_id() noexcept override;

@@ -12,7 +12,7 @@ System& real_system() noexcept {
 }
 
 std::string_view to_string(Call call) noexcept {
-  static constexpr std::array<std::string_view, 47> names = {"open",           "close",
+  static constexpr std::array<std::string_view, 55> names = {"open",           "close",
                                                              "read",           "write",
                                                              "sync",           "stat",
                                                              "stat_at",        "link",
@@ -23,6 +23,10 @@ std::string_view to_string(Call call) noexcept {
                                                              "list",           "file_system",
                                                              "try_lock",       "unlock",
                                                              "lock_seen",      "duplicate",
+                                                             "make_fifo",      "fifo_put",
+                                                             "fifo_drain",     "map",
+                                                             "unmap",          "load",
+                                                             "store",          "compare_exchange",
                                                              "process_id",     "thread_id",
                                                              "open_process",   "readable",
                                                              "process_exists", "process_start",
@@ -64,6 +68,8 @@ Cause cause_of(Call call, int error) noexcept {
       return call == Call::rename || call == Call::rename_new ? Cause::contention
              : call == Call::open && error == EISDIR          ? Cause::unsupported
                                                               : Cause::other;
+    case ENODEV:  // mmap(2): the file system cannot map
+      return call == Call::map ? Cause::unsupported : Cause::other;
     case EMLINK:
     case ENOSYS:
     case ENOTTY:
@@ -74,13 +80,18 @@ Cause cause_of(Call call, int error) noexcept {
       return Cause::unsupported;
     case ENOLCK:
     case EINVAL:
-      // From open: no O_TMPFILE. From rename_new: no such flag. From the locks: no open-file-description locks.
-      return call == Call::open || call == Call::rename_new || call == Call::try_lock || call == Call::lock_seen
+      // From open: no O_TMPFILE. From rename_new: no such flag. From the locks: no open-file-description locks. From
+      // make_fifo and map: a file system without FIFOs, or without shared mappings.
+      return call == Call::open || call == Call::rename_new || call == Call::try_lock || call == Call::lock_seen ||
+                     call == Call::make_fifo || call == Call::map
                  ? Cause::unsupported
                  : Cause::other;
     case EPERM:
       // link(2): the file system has no hard links, where the file is our own.
-      return call == Call::link || call == Call::link_temporary ? Cause::unsupported : Cause::other;
+      // mknod(2): no FIFOs there. mmap(2): no shared mapping for writing.
+      return call == Call::link || call == Call::link_temporary || call == Call::make_fifo || call == Call::map
+                 ? Cause::unsupported
+                 : Cause::other;
     default:
       return Cause::other;
   }

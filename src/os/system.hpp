@@ -5,6 +5,7 @@
 // one place, because what a number means depends on the call (EPERM from link is not EPERM from unlink).
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -53,6 +54,14 @@ enum class Call : std::uint8_t {
   unlock,
   lock_seen,
   duplicate,
+  make_fifo,
+  fifo_put,
+  fifo_drain,
+  map,
+  unmap,
+  load,
+  store,
+  compare_exchange,
   process_id,
   thread_id,
   open_process,
@@ -104,9 +113,10 @@ enum class Open : std::uint8_t {
   create,     ///< to read and write; must not be there yet
   temporary,  ///< a file without a name in that directory (O_TMPFILE)
   directory,  ///< to work in: follows links, needs no read permission (O_PATH)
+  wake,       ///< a FIFO, to put a token in; never follows a link, never blocks
 };
 
-enum class FileType : std::uint8_t { regular, directory, symlink, other };
+enum class FileType : std::uint8_t { regular, directory, symlink, fifo, other };
 
 struct FileInfo {
   std::uint64_t device = 0;
@@ -159,6 +169,11 @@ class Mutex {
   std::mutex mutex_;
 };
 
+/// A word of memory that several processes have mapped. Other programs may have another libc, so it is never anything
+/// but one lock-free atomic number; touched through the `System` only, so that a simulation can schedule it.
+using SharedWord = std::atomic<std::uint64_t>;
+static_assert(SharedWord::is_always_lock_free && sizeof(SharedWord) == 8);
+
 class System {
  public:
   System() = default;
@@ -197,6 +212,24 @@ class System {
   virtual Result<bool> lock_seen(int descriptor, std::uint64_t byte) noexcept = 0;
   /// A second descriptor of the same description, closed on exec.
   virtual Result<int> duplicate(int descriptor) noexcept = 0;
+
+  // FIFOs by which one process wakes another (fifo(7)). The reader opens its own with `Open::update`, which never
+  // blocks and never sees an end of file; whoever wakes it opens with `Open::wake`.
+  virtual Status make_fifo(int at, const char* name, std::uint32_t mode) noexcept = 0;
+  /// Puts one byte in. Full: it is readable already, which is all that was wanted.
+  virtual Status fifo_put(int descriptor) noexcept = 0;
+  /// Reads until it is empty. True: something was in it.
+  virtual Result<bool> fifo_drain(int descriptor) noexcept = 0;
+
+  // Memory shared between processes: the beginning of a file, mapped (mmap(2), MAP_SHARED). Each access is a full
+  // barrier among those that map it. Touching a page that the file has lost by truncation ends the process (SIGBUS):
+  // look at the file's size before.
+  virtual Result<SharedWord*> map(int descriptor, std::size_t words) noexcept = 0;
+  virtual void unmap(SharedWord* mapped, std::size_t words) noexcept = 0;
+  virtual std::uint64_t load(const SharedWord& word) noexcept = 0;
+  virtual void store(SharedWord& word, std::uint64_t value) noexcept = 0;
+  /// Stores `desired` if the word is `expected`, and says whether it did.
+  virtual bool compare_exchange(SharedWord& word, std::uint64_t expected, std::uint64_t desired) noexcept = 0;
 
   // Processes.
   virtual std::int64_t process_id() noexcept = 0;

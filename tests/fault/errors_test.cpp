@@ -65,6 +65,12 @@ const std::map<Call, std::vector<int>>& documented() {
       {Call::unlock, {EBADF, EINTR, EINVAL, EIO, ENOLCK, ENOSYS, EOPNOTSUPP, EOVERFLOW, ESTALE}},
       {Call::lock_seen, {EBADF, EINTR, EINVAL, EIO, ENOLCK, ENOSYS, EOPNOTSUPP, EOVERFLOW, ESTALE}},
       {Call::duplicate, {EBADF, EINVAL, EMFILE}},
+      {Call::make_fifo,
+       {EACCES, EBADF, EDQUOT, EEXIST, EINVAL, EIO, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM, ENOSPC, ENOTDIR, EOPNOTSUPP,
+        EPERM, EROFS, ESTALE}},
+      {Call::fifo_put, {EBADF, EIO, EPIPE}},
+      {Call::fifo_drain, {EBADF, EIO, EISDIR}},
+      {Call::map, {EACCES, EAGAIN, EBADF, EINVAL, ENFILE, ENODEV, ENOMEM, EOVERFLOW, EPERM}},
       // Not ESRCH: it is the proof that the process has ended.
       {Call::open_process, {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSYS, EPERM}},
       {Call::readable, {EINTR, EINVAL, ENOMEM}},
@@ -84,10 +90,12 @@ const std::map<Call, std::vector<int>>& documented() {
 }
 
 // Calls that give no error: to close, to ask for what is always there, the clock, locks between threads.
-constexpr std::array cannot_be_refused = {Call::close,        Call::process_id, Call::thread_id,     Call::host_name,
-                                          Call::program_name, Call::random,     Call::notify_remove, Call::event_set,
-                                          Call::event_clear,  Call::now,        Call::local_time,    Call::mutex_lock,
-                                          Call::mutex_unlock};
+constexpr std::array cannot_be_refused = {
+    Call::unmap,        Call::load,       Call::store,         Call::compare_exchange,
+    Call::close,        Call::process_id, Call::thread_id,     Call::host_name,
+    Call::program_name, Call::random,     Call::notify_remove, Call::event_set,
+    Call::event_clear,  Call::now,        Call::local_time,    Call::mutex_lock,
+    Call::mutex_unlock};
 
 // The numbers that the code above the seam names.
 constexpr std::array named = {EACCES, EAGAIN, EBADF,   EEXIST,    EINTR, EISDIR,     ELOOP, ENODEV, ENOENT,

@@ -20,6 +20,8 @@ const char* shown(os::Open how) noexcept {
       return " anew";
     case os::Open::temporary:
       return " without a name";
+    case os::Open::wake:
+      return " to wake";
     case os::Open::directory:
       break;
   }
@@ -263,6 +265,59 @@ os::Result<bool> SimulatedSystem::lock_seen(int descriptor, std::uint64_t byte) 
 os::Result<int> SimulatedSystem::duplicate(int descriptor) noexcept {
   if (run_.over()) return {-1, EIO};
   return world().duplicate(self_, descriptor);
+}
+
+os::Status SimulatedSystem::make_fifo(int at, const char* name, std::uint32_t mode) noexcept {
+  Place place;
+  if (const os::Status error = walk(at, name, place)) return error;
+  if (const os::Status error = step()) return error;
+  const os::Status done = world().make_fifo(self_, place.directory, place.name, mode);
+  say(done, "mkfifo ", name);
+  return done;
+}
+
+os::Status SimulatedSystem::fifo_put(int descriptor) noexcept {
+  if (const os::Status error = step()) return error;
+  const os::Status done = world().fifo_put(self_, descriptor);
+  say(done, "token into ", shown(descriptor));
+  return done;
+}
+
+os::Result<bool> SimulatedSystem::fifo_drain(int descriptor) noexcept {
+  if (const os::Status error = step()) return {false, error};
+  const auto got = world().fifo_drain(self_, descriptor);
+  say(got.error, "drain ", shown(descriptor), got.value ? ": a token" : ": nothing");
+  return got;
+}
+
+os::Result<os::SharedWord*> SimulatedSystem::map(int descriptor, std::size_t words) noexcept {
+  if (const os::Status error = step()) return {nullptr, error};
+  const auto mapped = world().map(self_, descriptor, words);
+  say(mapped.error, "map ", shown(descriptor));
+  return mapped;
+}
+
+// What is mapped stays as long as the world does; nobody else can tell.
+void SimulatedSystem::unmap(os::SharedWord* /*mapped*/, std::size_t /*words*/) noexcept {}
+
+std::uint64_t SimulatedSystem::load(const os::SharedWord& word) noexcept {
+  if (step() != 0) return 0;
+  const std::uint64_t value = world().load(word);
+  say(0, "load ", world().name_of(word), ": ", value);
+  return value;
+}
+
+void SimulatedSystem::store(os::SharedWord& word, std::uint64_t value) noexcept {
+  if (step() != 0) return;
+  world().store(word, value);
+  say(0, "store ", world().name_of(word), " = ", value);
+}
+
+bool SimulatedSystem::compare_exchange(os::SharedWord& word, std::uint64_t expected, std::uint64_t desired) noexcept {
+  if (step() != 0) return false;
+  const bool done = world().compare_exchange(word, expected, desired);
+  say(0, "change ", world().name_of(word), " from ", expected, " to ", desired, done ? "" : ": it is another");
+  return done;
 }
 
 std::int64_t SimulatedSystem::thread_id() noexcept {

@@ -36,6 +36,14 @@ class SimulatedSystem final : public os::System {
   os::Status unlock(int descriptor, std::uint64_t first, std::uint64_t count) noexcept override;
   os::Result<bool> lock_seen(int descriptor, std::uint64_t byte) noexcept override;
   os::Result<int> duplicate(int descriptor) noexcept override;
+  os::Status make_fifo(int at, const char* name, std::uint32_t mode) noexcept override;
+  os::Status fifo_put(int descriptor) noexcept override;
+  os::Result<bool> fifo_drain(int descriptor) noexcept override;
+  os::Result<os::SharedWord*> map(int descriptor, std::size_t words) noexcept override;
+  void unmap(os::SharedWord* mapped, std::size_t words) noexcept override;
+  std::uint64_t load(const os::SharedWord& word) noexcept override;
+  void store(os::SharedWord& word, std::uint64_t value) noexcept override;
+  bool compare_exchange(os::SharedWord& word, std::uint64_t expected, std::uint64_t desired) noexcept override;
 
   std::int64_t process_id() noexcept override { return self_.pid; }
   std::int64_t thread_id() noexcept override;

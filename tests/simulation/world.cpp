@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <functional>
 
 namespace lockfile::simulation {
@@ -19,7 +20,9 @@ enum Thing : std::uint64_t {
   a_process,
   clock,
   numbers,
-  memory
+  memory,
+  a_token,
+  a_mapped_word
 };
 
 // What inotify(7) reports.
@@ -232,6 +235,8 @@ os::Result<int> World::open(Process& by, Node* at, std::string_view name, os::Op
       return {-1, ENOTDIR};
     } else if (how == os::Open::update && node->type == os::FileType::directory) {
       return {-1, EISDIR};
+    } else if (how == os::Open::wake) {
+      if (node->type == os::FileType::directory) return {-1, EISDIR};
     }
   }
   int number = -1;
@@ -298,6 +303,7 @@ os::Result<std::size_t> World::read(Process& by, int descriptor, std::span<char>
   const Node& node = *made->node;
   if (node.type == os::FileType::directory) return {0, EISDIR};
   touch(content, node.id, Touch::How::look);
+  if (node.mapped) return {0, EIO};  // nobody reads what is mapped by its bytes
   if (offset >= node.bytes.size()) return {0, 0};
   return {node.bytes.copy(into.data(), into.size(), offset), 0};
 }
@@ -307,6 +313,7 @@ os::Result<std::size_t> World::write(Process& by, int descriptor, std::string_vi
   if (made == nullptr || made->kind != Description::Kind::file || !made->writable) return {0, EBADF};
   Node& node = *made->node;
   touch(content, node.id, Touch::How::change);
+  if (node.mapped) return {0, EIO};
   if (node.bytes.size() < offset + bytes.size()) node.bytes.resize(offset + bytes.size());
   node.bytes.replace(offset, bytes.size(), bytes);
   node.writer = by.host;
@@ -582,6 +589,8 @@ os::Result<bool> World::readable(Process& by, int descriptor) {
     touch(a_process, mix(made->process->space) ^ static_cast<std::uint64_t>(made->process->pid), Touch::How::look);
   } else if (made->kind == Description::Kind::queue) {
     touch(a_queue, made->queue->id, Touch::How::look);
+  } else if (made->node->type == os::FileType::fifo) {
+    touch(a_token, made->node->id, Touch::How::look);
   }
   return {would_fire(by, descriptor), 0};
 }
@@ -597,7 +606,86 @@ bool World::would_fire(Process& by, int descriptor) {
     case Description::Kind::file:
       break;
   }
-  return true;
+  return made->node->type != os::FileType::fifo || made->node->token;
+}
+
+os::Status World::make_fifo(Process& by, Node* at, std::string_view name, std::uint32_t mode) {
+  if (find(by, *at, name, true) != nullptr) return EEXIST;
+  if (at != root_ && at->links == 0) return ENOENT;
+  Node& node = new_node(os::FileType::fifo, mode);
+  enter(*at, name, node);
+  notice(*at, create);
+  return 0;
+}
+
+os::Status World::fifo_put(Process& by, int descriptor) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file || made->node->type != os::FileType::fifo) return EBADF;
+  touch(a_token, made->node->id, Touch::How::change);
+  made->node->token = true;
+  return 0;
+}
+
+os::Result<bool> World::fifo_drain(Process& by, int descriptor) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file || made->node->type != os::FileType::fifo) {
+    return {false, EBADF};
+  }
+  touch(a_token, made->node->id, Touch::How::change);
+  return {std::exchange(made->node->token, false), 0};
+}
+
+os::Result<os::SharedWord*> World::map(Process& by, int descriptor, std::size_t words) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file || !made->writable) return {nullptr, EBADF};
+  Node& node = *made->node;
+  touch(content, node.id, Touch::How::look);
+  if (!node.mapped) {
+    node.mapped = std::make_unique<os::SharedWord[]>(words);
+    node.mapped_words = words;
+    for (std::size_t i = 0; i < words && (i + 1) * sizeof(std::uint64_t) <= node.bytes.size(); ++i) {
+      std::uint64_t value = 0;
+      std::memcpy(&value, node.bytes.data() + i * sizeof value, sizeof value);
+      node.mapped[i] = value;
+    }
+  }
+  return {node.mapped.get(), 0};
+}
+
+std::pair<Node*, std::size_t> World::mapped_at(const os::SharedWord& word) const {
+  for (const Node& node : nodes_) {
+    const os::SharedWord* const first = node.mapped.get();
+    if (first == nullptr || std::less<>{}(&word, first) || !std::less<>{}(&word, first + node.mapped_words)) continue;
+    return {const_cast<Node*>(&node), static_cast<std::size_t>(&word - first)};
+  }
+  return {nullptr, 0};
+}
+
+void World::touch_word(const os::SharedWord& word, Touch::How how) {
+  const auto [node, number] = mapped_at(word);
+  if (node != nullptr) touch(a_mapped_word, mix(node->id) ^ number, how);
+}
+
+std::string World::name_of(const os::SharedWord& word) const {
+  const auto [node, number] = mapped_at(word);
+  return "word " + std::to_string(number) + " of inode " + std::to_string(node != nullptr ? node->number : 0);
+}
+
+std::uint64_t World::load(const os::SharedWord& word) {
+  touch_word(word, Touch::How::look);
+  return word.load();
+}
+
+void World::store(os::SharedWord& word, std::uint64_t value) {
+  touch_word(word, Touch::How::change);
+  word.store(value);
+}
+
+bool World::compare_exchange(os::SharedWord& word, std::uint64_t expected, std::uint64_t desired) {
+  const bool done = word.load() == expected;
+  touch_word(word, done && expected != desired ? Touch::How::change : Touch::How::look);
+  if (done) word.store(desired);
+  return done;
 }
 
 bool World::process_exists(Process& by, std::int64_t pid) { return process_seen(by, pid) != nullptr; }

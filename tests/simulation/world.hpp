@@ -87,6 +87,9 @@ struct Node {
   std::string target;  // of a symbolic link
   std::vector<ByteLock> locks;
   std::vector<Watcher> watchers;
+  bool token = false;                        // a FIFO with something in it
+  std::unique_ptr<os::SharedWord[]> mapped;  // the bytes, once anybody has mapped them
+  std::size_t mapped_words = 0;
   Host* writer = nullptr;
   std::pair<Node*, std::string> silly;  // on a network: the name of a removed file that its remover has open
 };
@@ -163,6 +166,14 @@ class World {
   os::Status unlock(Process& by, int descriptor, std::uint64_t first, std::uint64_t count);
   os::Result<bool> lock_seen(Process& by, int descriptor, std::uint64_t byte);
   os::Result<int> duplicate(Process& by, int descriptor);
+  os::Status make_fifo(Process& by, Node* at, std::string_view name, std::uint32_t mode);
+  os::Status fifo_put(Process& by, int descriptor);
+  os::Result<bool> fifo_drain(Process& by, int descriptor);
+  os::Result<os::SharedWord*> map(Process& by, int descriptor, std::size_t words);
+  std::uint64_t load(const os::SharedWord& word);
+  void store(os::SharedWord& word, std::uint64_t value);
+  bool compare_exchange(os::SharedWord& word, std::uint64_t expected, std::uint64_t desired);
+  [[nodiscard]] std::string name_of(const os::SharedWord& word) const;
 
   os::Result<int> open_process(Process& by, std::int64_t pid);
   os::Result<bool> readable(Process& by, int descriptor);
@@ -218,6 +229,9 @@ class World {
   void tell(const Watcher& watcher);
   Description& new_description(Process& by, Description::Kind kind, int& number);
   void drop(Description& description);
+  /// The file that a mapped word is in, and which of its words it is.
+  [[nodiscard]] std::pair<Node*, std::size_t> mapped_at(const os::SharedWord& word) const;
+  void touch_word(const os::SharedWord& word, Touch::How how);
   void drop_locks(Node& node, const Description& by);
   [[nodiscard]] Node* find(Process& by, Node& directory, std::string_view name, bool fresh);
   [[nodiscard]] Process* process_seen(Process& by, std::int64_t pid);

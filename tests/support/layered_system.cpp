@@ -99,6 +99,38 @@ os::Result<int> LayeredSystem::duplicate(int descriptor) noexcept {
   if (const int error = ask(Call::duplicate)) return {-1, error};
   return below_.duplicate(descriptor);
 }
+os::Status LayeredSystem::make_fifo(int at, const char* name, std::uint32_t mode) noexcept {
+  const int error = ask(Call::make_fifo);
+  return error != 0 ? error : below_.make_fifo(at, name, mode);
+}
+os::Status LayeredSystem::fifo_put(int descriptor) noexcept {
+  const int error = ask(Call::fifo_put);
+  return error != 0 ? error : below_.fifo_put(descriptor);
+}
+os::Result<bool> LayeredSystem::fifo_drain(int descriptor) noexcept {
+  if (const int error = ask(Call::fifo_drain)) return {false, error};
+  return below_.fifo_drain(descriptor);
+}
+os::Result<os::SharedWord*> LayeredSystem::map(int descriptor, std::size_t words) noexcept {
+  if (const int error = ask(Call::map)) return {nullptr, error};
+  return below_.map(descriptor, words);
+}
+void LayeredSystem::unmap(os::SharedWord* mapped, std::size_t words) noexcept {
+  (void)ask(Call::unmap);
+  below_.unmap(mapped, words);
+}
+std::uint64_t LayeredSystem::load(const os::SharedWord& word) noexcept {
+  (void)ask(Call::load);
+  return below_.load(word);
+}
+void LayeredSystem::store(os::SharedWord& word, std::uint64_t value) noexcept {
+  (void)ask(Call::store);
+  below_.store(word, value);
+}
+bool LayeredSystem::compare_exchange(os::SharedWord& word, std::uint64_t expected, std::uint64_t desired) noexcept {
+  (void)ask(Call::compare_exchange);
+  return below_.compare_exchange(word, expected, desired);
+}
 os::Result<int> LayeredSystem::open_process(std::int64_t pid) noexcept {
   if (const int error = ask(Call::open_process)) return {-1, error};
   return below_.open_process(pid);
