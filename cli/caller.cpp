@@ -58,7 +58,7 @@ bool is_this_host(std::string_view host) {
 }
 
 bool is_our_variable(std::string_view entry) {
-  for (const std::string_view name : {path_variable, held_variable, holds_variable}) {
+  for (const std::string_view name : {path_variable, held_variable, holds_variable, fence_variable}) {
     if (entry.starts_with(name) && entry.substr(name.size()).starts_with('=')) {
       return true;
     }
@@ -96,7 +96,7 @@ bool held_by_caller(std::string_view path, const lockfile::Holder& holder) {
          (is_ancestor(holder.pid) || (holder.handed_to != 0 && is_ancestor(holder.handed_to)));
 }
 
-std::vector<std::string> environment_within(std::string_view path, const lockfile::Holder& hold) {
+std::vector<std::string> environment_within(std::string_view path, const lockfile::Holder& hold, std::uint64_t fence) {
   std::vector<std::string> variables;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     if (!is_our_variable(*entry)) {
@@ -107,6 +107,9 @@ std::vector<std::string> environment_within(std::string_view path, const lockfil
   variables.push_back(fmt::format("{}={}", path_variable, path));
   variables.push_back(fmt::format("{}=1", held_variable));
   variables.push_back(fmt::format("{}={}{}{}", holds_variable, outer, outer.empty() ? "" : " ", hold_name(hold)));
+  if (fence != 0) {
+    variables.push_back(fmt::format("{}={}", fence_variable, fence));
+  }
   return variables;
 }
 

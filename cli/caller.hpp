@@ -15,6 +15,7 @@ namespace lockctl {
 inline constexpr const char* path_variable = "LOCKCTL_PATH";
 inline constexpr const char* held_variable = "LOCKCTL_HELD";
 inline constexpr const char* holds_variable = "LOCKCTL_HOLDS";
+inline constexpr const char* fence_variable = "LOCKCTL_FENCE";
 
 /// A hold in `LOCKCTL_HOLDS`: `<nonce>.<number>`.
 [[nodiscard]] std::string hold_name(const lockfile::Holder& holder);
@@ -26,7 +27,8 @@ inline constexpr const char* holds_variable = "LOCKCTL_HOLDS";
 /// name in brackets that may itself hold brackets and spaces.
 [[nodiscard]] std::int64_t parent_in(std::string_view stat);
 
-/// Our environment with the variables of a new hold.
-[[nodiscard]] std::vector<std::string> environment_within(std::string_view path, const lockfile::Holder& hold);
+/// Our environment with the variables of a new hold. `fence`: its number; 0: it has none.
+[[nodiscard]] std::vector<std::string> environment_within(std::string_view path, const lockfile::Holder& hold,
+                                                          std::uint64_t fence = 0);
 
 }  // namespace lockctl

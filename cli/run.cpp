@@ -170,7 +170,7 @@ int run_command(lockfile::Lock& lock, const RunOptions& options, const BlockedSi
   Descriptor guard(lock.share_guard(no_guard));
   std::error_code no_look;
   const auto holder = lock.holder(no_look);
-  Child child(options.command, environment_within(lock.path(), holder.value_or(lockfile::Holder{})),
+  Child child(options.command, environment_within(lock.path(), holder.value_or(lockfile::Holder{}), lock.fence()),
               no_guard ? -1 : guard.number(), inheritance);
   guard.close();
   const auto fate = hand_over(lock, options, child);
@@ -240,12 +240,14 @@ lockfile::Access access_of(const std::string& who) {
 constexpr std::string_view footer =
     R"(The exit status is the command's; 128+N when signal N ended it. Others: see 'lockctl --help'.
 The lock is held until the command has ended, also when lockctl is killed. The command finds LOCKCTL_HELD=1 and
-LOCKCTL_PATH (the path, absolute) in its environment. SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed
-on to its process group.
+LOCKCTL_PATH (the path, absolute) in its environment; with --fence also LOCKCTL_FENCE, a number that is larger in every
+later run with --fence on this path: whoever gets it with each write can refuse the writes of a run that was broken.
+SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to its process group.
 
 Examples:
   lockctl run /var/spool/app --timeout 1m -- ./deliver --all
-  lockctl run ledger --try -- sh -c 'echo paid >> ledger')";
+  lockctl run ledger --try -- sh -c 'echo paid >> ledger'
+  lockctl run /srv/pages --fence -- sh -c 'upload --if-newer-than "$LOCKCTL_FENCE" /srv/pages')";
 
 }  // namespace
 
@@ -257,6 +259,8 @@ void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& comm
   CLI::Option* const timeout = add_timeout(*run_app, options->timeout);
   run_app->add_flag("--try", options->try_only, "do not wait: give up at once when somebody else holds it")
       ->excludes(timeout);
+  run_app->add_flag("--fence", options->lock.fence,
+                    "number this hold, larger than any before on PATH: LOCKCTL_FENCE; kept in PATH.lock.fence");
   run_app->add_option("--reason", options->lock.reason, "shown to whoever asks who holds it; at most 400 bytes")
       ->type_name("TEXT");
   run_app->add_option("--scheme", options->lock.scheme, "auto, link or mkdir")

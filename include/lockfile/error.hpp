@@ -3,6 +3,7 @@
 
 #include <lockfile/holder.hpp>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@ enum class errc {
   not_my_lock = 5,     ///< somebody else, or another thread, holds it
   foreign = 6,         ///< another program's lock: broken only when the caller says so
   cannot_break = 7,    ///< this file system gives no way to break a lock safely
+  stale_fence = 8,     ///< a later holder has written already: this writer's hold is over
 };
 
 /// The category of `errc`; its name is "lockfile".
@@ -73,6 +75,21 @@ class NotLocked : public UnlockError {
 /// Somebody else, or another thread, holds it.
 class NotMyLock : public UnlockError {
   using UnlockError::UnlockError;
+};
+
+/// A write was refused because somebody with a larger fence has written before: the hold of this writer is over, and a
+/// later holder is at work. See `Lock::fence` and `FencedFile`.
+class StaleFence : public Error {
+ public:
+  StaleFence(std::string message, std::string path, std::uint64_t fence, std::uint64_t newest);
+  /// The number that came too late.
+  [[nodiscard]] std::uint64_t fence() const noexcept { return fence_; }
+  /// The largest that was seen before.
+  [[nodiscard]] std::uint64_t newest() const noexcept { return newest_; }
+
+ private:
+  std::uint64_t fence_;
+  std::uint64_t newest_;
 };
 
 }  // namespace lockfile

@@ -116,6 +116,13 @@ class Lock {
   [[nodiscard]] int share_guard();
   [[nodiscard]] int share_guard(std::error_code& ec) noexcept;
 
+  /// The number of the hold of this identity, for `Options::fence`: larger than at any earlier exclusive acquisition of
+  /// this path that asked for one, by any process, also after kills, forced breaks and power cuts. Pass it on to
+  /// whatever you change, and let that refuse a smaller one than it has seen (`FencedFile` does): so a holder that was
+  /// broken and does not know it can do no harm. 0: no number was asked for, the hold is shared, or there is none. Not
+  /// a look: a hold that was broken keeps its number until it is released. Touches no file; in a forked child it is 0.
+  [[nodiscard]] std::uint64_t fence() const noexcept;
+
   // --- the standard's verbs (Lockable and TimedLockable) ---
 
   void lock() { acquire(for_ever); }

@@ -21,6 +21,9 @@ struct Options {
   std::string reason = {};
   /// "auto", "link" or "mkdir". "auto" takes link where a trial of the directory's file system passes, else mkdir.
   std::string scheme = "auto";
+  /// True: every exclusive hold gets a number, larger than that of every earlier one on this path: see `Lock::fence`.
+  /// It costs two writes to the disk for each acquire (fsync(2) of a file and of its directory).
+  bool fence = false;
 };
 
 /// What `break_lock` may break.

@@ -56,7 +56,9 @@ struct Blocked {
 };
 
 /// Ours.
-struct Granted {};
+struct Granted {
+  std::uint64_t fence = 0;  ///< the number of this hold, where fences are asked for (`Options::fence`)
+};
 
 /// It cannot be had, and waiting would not help.
 struct Failed {

@@ -10,9 +10,9 @@
 namespace lockfile::claim {
 namespace {
 
-// The shortest limit seen is 250 bytes (fuse-overlayfs); the longest addition is `.`, a nonce and `.<20 digits>.gone`.
+// The shortest limit seen is 250 bytes (fuse-overlayfs); the longest addition is `.`, a nonce and `.<20 digits>.fence`.
 constexpr std::size_t longest_name = 250;
-constexpr std::size_t longest_addition = 1 + nonce_length + 1 + 20 + 5;
+constexpr std::size_t longest_addition = 1 + nonce_length + 1 + 20 + 6;
 constexpr std::string_view hashed_prefix = ".lf-";
 constexpr std::size_t hash_length = 16;
 
@@ -38,7 +38,7 @@ bool is_known_suffix(std::string_view text) {
   if (text.empty() || text == suffix::trial || text == suffix::directory || text == suffix::entry) return true;
   std::uint64_t number = 0;
   return std::from_chars(text.data() + 1, text.data() + text.size(), number).ec == std::errc{} &&
-         text == suffix::taken_away(number);
+         (text == suffix::taken_away(number) || text == suffix::numbering(number));
 }
 
 // The nonce at `at`, and what follows it.
@@ -70,9 +70,17 @@ std::string Names::side(std::string_view nonce, std::string_view suffix) const {
   return name;
 }
 
+std::string Names::fence() const { return prefix_ + "fence"; }
+
 std::string suffix::taken_away(std::uint64_t number) {
   std::string text = ".";
   text.append(std::to_string(number)).append(gone);
+  return text;
+}
+
+std::string suffix::numbering(std::uint64_t number) {
+  std::string text = ".";
+  text.append(std::to_string(number)).append(fence);
   return text;
 }
 

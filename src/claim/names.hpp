@@ -18,6 +18,8 @@ class Names {
   [[nodiscard]] const std::string& word() const noexcept { return word_; }
   /// `a.lock.<nonce><suffix>`, or `.lf-<hash>-<nonce><suffix>` where that would be too long for a file system.
   [[nodiscard]] std::string side(std::string_view nonce, std::string_view suffix = {}) const;
+  /// `a.lock.fence`, or `.lf-<hash>-fence`: the number of the last hold that asked for one. It stays.
+  [[nodiscard]] std::string fence() const;
 
  private:
   std::string word_;
@@ -31,6 +33,8 @@ inline constexpr std::string_view directory = ".dir";        ///< mkdir scheme: 
 inline constexpr std::string_view entry = ".in";             ///< mkdir scheme: a small directory on its way into W
 inline constexpr std::string_view gone = ".gone";            ///< the end of the next
 [[nodiscard]] std::string taken_away(std::uint64_t number);  ///< `.<number>.gone`: a directory on its way out of W
+inline constexpr std::string_view fence = ".fence";          ///< the end of the next
+[[nodiscard]] std::string numbering(std::uint64_t number);   ///< `.<number>.fence`: a number on its way to W.fence
 }  // namespace suffix
 
 /// What a claim is called inside a directory.

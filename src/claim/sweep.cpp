@@ -42,7 +42,11 @@ class Sweeper {
     } else if (info.value.type == os::FileType::directory) {
       look_at_directory(name, side, std::move(file), left);
     } else if (info.value.type == os::FileType::regular) {
-      look_at_file(name, side, file, info.value, left);
+      if (side.suffix.ends_with(suffix::fence)) {
+        look_at_numbering(name, side, file, info.value, left);
+      } else {
+        look_at_file(name, side, file, info.value, left);
+      }
     } else {
       left.note = "neither a file nor a directory";
     }
@@ -105,6 +109,32 @@ class Sweeper {
     if (system().try_lock(file.get(), live_byte) != 0) {
       left.maker = Verdict::alive;
       return;
+    }
+    left.maker = Verdict::dead;
+    if (clean_ == Clean::remove_dead) finish(system().unlink(directory_.descriptor(), name.c_str()), left);
+  }
+
+  // A number on its way to W.fence. Its writer keeps LIVE of the file until its name is gone; who gets LIVE of it
+  // first may unlink it, and the writer looks at the link count after it has LIVE itself.
+  void look_at_numbering(const std::string& name, const SideName& side, const os::File& file, const os::FileInfo& info,
+                         Leftover& left) const {
+    left.note = "a number that nobody was given";
+    os::File update;
+    if (!directory_.local() || !nonce_of_earlier_boot(directory_, side.nonce)) {
+      if (!guard_usable(directory_)) return;
+      const auto seen = system().lock_seen(file.get(), live_byte);
+      if (!seen.ok()) return;
+      left.maker = Verdict::alive;
+      if (seen.value) return;
+      const auto opened = system().open(directory_.descriptor(), name.c_str(), os::Open::update, 0);
+      if (!opened.ok()) {
+        left.maker = Verdict::unknown;
+        left.note = code_message(opened.error);
+        return;
+      }
+      update = os::File(system(), opened.value);
+      const auto now = system().stat(update.get());
+      if (!now.ok() || !now.value.same_inode(info) || system().try_lock(update.get(), live_byte) != 0) return;
     }
     left.maker = Verdict::dead;
     if (clean_ == Clean::remove_dead) finish(system().unlink(directory_.descriptor(), name.c_str()), left);

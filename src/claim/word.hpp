@@ -112,6 +112,9 @@ class Word {
 
   [[nodiscard]] os::Result<bool> still_held(const Held& held) const noexcept;
 
+  /// Locks a byte without waiting, except for signals.
+  [[nodiscard]] os::Status lock_once(int descriptor, std::uint64_t byte) const noexcept;
+
   struct Ending {
     bool lost = false;        ///< it had been broken: nothing was touched
     bool claim_gone = false;  ///< the claim is of no more use
@@ -129,7 +132,6 @@ class Word {
   [[nodiscard]] Judgement judge_record(Look& look, Reading reading, const KnownProcesses* known) const;
   [[nodiscard]] bool name_of_earlier_boot(const Look& look) const;
   [[nodiscard]] os::Result<bool> still_is(const Look& look) const noexcept;
-  [[nodiscard]] os::Status lock_once(int descriptor, std::uint64_t byte) const noexcept;
   [[nodiscard]] os::File open_for_removal(const Look& look, Removal& removal) const;
   [[nodiscard]] bool maker_has_ended(const Look& look) const;
   [[nodiscard]] bool remove_byte_reaches_holder(const Look& look) const;

@@ -77,6 +77,7 @@ Engine::Engine(std::string path, std::string display, std::unique_ptr<Scheme> sc
     : path_(std::move(path)),
       display_(std::move(display)),
       threaded_(options.threaded),
+      fence_(options.fence),
       scheme_(std::move(scheme)),
       state_(std::make_unique<State>(os::Process::current())) {}
 
@@ -178,7 +179,7 @@ Step Engine::step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, cons
   if (!std::holds_alternative<Granted>(step)) return step;
   note_all_lost_to(state, request.mode);
   auto node = kept.extract(kept.begin());
-  node.mapped() = Hold{std::move(attempt), request.mode, 1};
+  node.mapped() = Hold{std::move(attempt), request.mode, 1, std::get<Granted>(step).fence};
   state.holds.insert(std::move(node));
   return step;
 }
@@ -211,6 +212,11 @@ Outcome Engine::acquire(Mode mode, const Wait& wait) {
     if ((mode == Mode::shared && !traits.shared) || (mode == Mode::upgradable && !traits.upgradable)) {
       return {std::make_error_code(std::errc::operation_not_supported),
               "scheme '" + std::string(scheme_->name()) + "' has no " + std::string(to_string(mode)) + " mode",
+              {}};
+    }
+    if (fence_ && mode == Mode::exclusive && !traits.fence) {
+      return {std::make_error_code(std::errc::operation_not_supported),
+              "scheme '" + std::string(scheme_->name()) + "' has no fences",
               {}};
     }
     if (auto entered = re_enter(state, identity_of(thread), mode)) {
@@ -413,6 +419,14 @@ Outcome Engine::share_guard(int& descriptor) {
   Outcome outcome;
   descriptor = mine->attempt->share_guard(outcome.code).value_or(-1);
   return outcome;
+}
+
+std::uint64_t Engine::fence() noexcept {
+  State* const now = state_or_null();
+  if (now == nullptr) return 0;
+  const os::MutexGuard guard(now->process.system(), now->mutex);
+  const Hold* const mine = my_hold(*now);
+  return mine == nullptr ? 0 : mine->fence;
 }
 
 std::string_view Engine::scheme() noexcept {

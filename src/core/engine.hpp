@@ -55,6 +55,7 @@ class Engine {
   [[nodiscard]] Outcome break_hold(const Holder& hold, Proof proof, bool& broken);
   [[nodiscard]] Outcome hand_over(std::int64_t child);
   [[nodiscard]] Outcome share_guard(int& descriptor);
+  [[nodiscard]] std::uint64_t fence() noexcept;
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] const std::string& display() const noexcept { return display_; }
@@ -68,6 +69,7 @@ class Engine {
     std::unique_ptr<Attempt> attempt;
     Mode mode = Mode::exclusive;
     std::size_t count = 1;
+    std::uint64_t fence = 0;
   };
   /// By identity: the thread, or 0 where all threads are one.
   using Holds = std::map<std::int64_t, Hold>;
@@ -108,6 +110,7 @@ class Engine {
   std::string path_;
   std::string display_;
   bool threaded_;
+  bool fence_;
   std::unique_ptr<Scheme> scheme_;
   std::unique_ptr<State> state_;
 };

@@ -25,6 +25,8 @@ class Category final : public std::error_category {
         return "another program's lock";
       case errc::cannot_break:
         return "this file system gives no way to break a lock safely";
+      case errc::stale_fence:
+        return "a later holder has written already";
     }
     return "unknown error " + std::to_string(code);
   }
@@ -37,6 +39,7 @@ class Category final : public std::error_category {
       case errc::stopped:
         return std::errc::operation_canceled;
       case errc::not_my_lock:
+      case errc::stale_fence:
         return std::errc::operation_not_permitted;
       case errc::cannot_break:
         return std::errc::operation_not_supported;
@@ -70,5 +73,8 @@ Error::Error(std::error_code code, std::string message, std::string path, std::o
 const char* Error::what() const noexcept { return details_->message.c_str(); }
 const std::string& Error::path() const noexcept { return details_->path; }
 const std::optional<Holder>& Error::holder() const noexcept { return details_->holder; }
+
+StaleFence::StaleFence(std::string message, std::string path, std::uint64_t fence, std::uint64_t newest)
+    : Error(errc::stale_fence, std::move(message), std::move(path), std::nullopt), fence_(fence), newest_(newest) {}
 
 }  // namespace lockfile

@@ -236,6 +236,7 @@ int Lock::share_guard(std::error_code& ec) noexcept {
   return descriptor;
 }
 
+std::uint64_t Lock::fence() const noexcept { return engine_->fence(); }
 std::error_code Lock::last_error() const noexcept { return engine_->last_error(); }
 const std::string& Lock::path() const noexcept { return engine_->path(); }
 std::string_view Lock::scheme() const noexcept { return engine_->scheme(); }

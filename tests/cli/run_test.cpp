@@ -167,6 +167,33 @@ TEST(run, replaces_the_values_of_an_outer_lock_by_those_of_an_inner_one) {
             "1 " + here / "y" + "\n1\n");
 }
 
+TEST(run, tells_the_command_a_larger_fence_at_each_run) {
+  const Directory here;
+  unsigned long long last = 0;
+  for (int i = 0; i < 3; ++i) {
+    const Result result = lockctl(here, {"run", "x", "--fence", "--", "sh", "-c", "echo $LOCKCTL_FENCE"});
+    EXPECT_EQ(result.status, 0) << result.errors;
+    const unsigned long long number = std::stoull("0" + result.out);
+    EXPECT_GT(number, last);
+    EXPECT_EQ(read_all(here / "x.lock.fence"), result.out);
+    last = number;
+  }
+  // An inner run has its own, or none.
+  const Result inner =
+      lockctl(here, {"run", "x", "--fence", "--", LOCKCTL, "run", "y", "--", "sh", "-c", "echo ${LOCKCTL_FENCE-none}"});
+  EXPECT_EQ(inner.out, "none\n");
+  EXPECT_EQ(here.names(), std::vector<string>{"x.lock.fence"});
+}
+
+TEST(run, does_not_start_the_command_where_the_fence_is_no_number) {
+  const Directory here;
+  std::ofstream(here / "x.lock.fence") << "seven\n";
+  const Result result = lockctl(here, {"run", "x", "--fence", "--", "touch", "y"});
+  EXPECT_EQ(result.status, cannot_create);
+  EXPECT_NE(result.errors.find("no number in the fence 'x.lock.fence'"), string::npos) << result.errors;
+  EXPECT_EQ(here.names(), std::vector<string>{"x.lock.fence"});
+}
+
 TEST(run, says_that_the_lock_was_lost_and_keeps_the_exit_status) {
   const Directory here;
   Peer peer(lockctl_start(here, {"run", "x", "--", "sh", "-c", "echo in; read go; exit 7"}));

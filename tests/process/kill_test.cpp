@@ -10,6 +10,9 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
 #include <iostream>
 
 namespace lockfile::testing {
@@ -21,9 +24,13 @@ class Killed : public ::testing::TestWithParam<Variant> {
  protected:
   // Runs `commands` in a peer that dies at call `n`. False: it got through them all.
   bool dies_at(long n, const std::vector<std::string>& commands) {
-    Peer peer({path_, std::string(GetParam().name), "kill-at", std::to_string(n)});
+    std::vector<std::string> arguments{path_, std::string(GetParam().name), "kill-at", std::to_string(n)};
+    if (fenced_) arguments.emplace_back("fence");
+    Peer peer(arguments);
     for (const std::string& command : commands) {
-      if (peer.ask(command).empty()) {
+      const std::string answer = peer.ask(command);
+      if (command == "fence" && !answer.empty()) newest_ = std::max<std::uint64_t>(newest_, std::stoull(answer));
+      if (answer.empty()) {
         const int status = peer.wait();
         EXPECT_TRUE(WIFSIGNALED(status)) << "call " << n;
         return true;
@@ -36,7 +43,7 @@ class Killed : public ::testing::TestWithParam<Variant> {
   void expect_recovered(long n) {
     {
       const InVariant in(GetParam());
-      FileLock lock(path_, {.scheme = std::string(GetParam().scheme)});
+      FileLock lock(path_, {.scheme = std::string(GetParam().scheme), .fence = fenced_});
       std::error_code ec;
       lock.acquire(0s, ec);
       if (GetParam().missing.marks && ec == errc::already_locked) {
@@ -48,12 +55,19 @@ class Killed : public ::testing::TestWithParam<Variant> {
       EXPECT_FALSE(ec) << "after a death at call " << n << ": " << ec.message();
       EXPECT_TRUE(lock.i_am_locking()) << n;
       EXPECT_TRUE(lock.is_locked()) << n;
+      EXPECT_TRUE(!fenced_ || lock.fence() > newest_) << n;
+      newest_ = lock.fence();
     }
     std::error_code ec;
     for (const Leftover& left : leftovers(scratch_.path().string(), Clean::remove_dead, ec)) {
       EXPECT_TRUE(left.removed) << "after a death at call " << n << ": " << left.name << ": " << left.note;
     }
-    EXPECT_EQ(scratch_.names(), std::vector<std::string>()) << "after a death at call " << n;
+    EXPECT_EQ(scratch_.names(), fenced_ ? std::vector<std::string>{"a.lock.fence"} : std::vector<std::string>())
+        << "after a death at call " << n;
+    if (begin_anew_) {
+      std::filesystem::remove(path_ + ".lock.fence");
+      newest_ = 0;
+    }
   }
 
   void expect_recovery_from_every_death(const std::vector<std::string>& commands) {
@@ -73,6 +87,9 @@ class Killed : public ::testing::TestWithParam<Variant> {
   Scratch scratch_;
   std::string path_ = scratch_ / "a";
   long forced_ = 0;
+  bool fenced_ = false;
+  bool begin_anew_ = false;   // each life finds no number
+  std::uint64_t newest_ = 0;  // the largest fence that somebody was told
 };
 
 INSTANTIATE_TEST_SUITE_P(every, Killed, ::testing::ValuesIn(variants().begin(), variants().end()),
@@ -80,6 +97,17 @@ INSTANTIATE_TEST_SUITE_P(every, Killed, ::testing::ValuesIn(variants().begin(), 
 
 TEST_P(Killed, at_any_call_of_acquire_and_release) {
   expect_recovery_from_every_death({"acquire", "release", "acquire", "release", "drop"});
+}
+
+TEST_P(Killed, at_any_call_of_taking_a_fence_and_no_number_comes_again) {
+  fenced_ = true;
+  expect_recovery_from_every_death({"acquire", "fence", "release", "drop"});
+}
+
+TEST_P(Killed, at_any_call_of_taking_the_first_fence) {
+  fenced_ = true;
+  begin_anew_ = true;
+  expect_recovery_from_every_death({"acquire", "fence", "release", "drop"});
 }
 
 TEST_P(Killed, at_any_call_of_waiting) {

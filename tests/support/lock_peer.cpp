@@ -1,6 +1,6 @@
-// The program that a `Peer` runs: lock_peer PATH VARIANT [kill-at N]. Reads commands, one a line, and answers each by
-// one line. With kill-at it kills itself by SIGKILL just before the N-th call that it makes of the system after its
-// first command.
+// The program that a `Peer` runs: lock_peer PATH VARIANT [kill-at N [fence]]. Reads commands, one a line, and answers
+// each by one line. With kill-at it kills itself by SIGKILL just before the N-th call that it makes of the system after
+// its first command.
 #include "support/variants.hpp"
 
 #include <lockfile/lockfile.hpp>
@@ -56,6 +56,7 @@ std::string obey(std::unique_ptr<FileLock>& lock, const std::string& line, Deadl
       lock->acquire(wait_of(in));
       return "held";
     }
+    if (verb == "fence") return std::to_string(lock->fence());
     if (verb == "release") {
       lock->release();
       return "released";
@@ -115,7 +116,8 @@ int main(int argc, char** argv) {
   const long kill_at = argc > 4 ? std::strtol(argv[4], nullptr, 10) : -1;
   auto counter = std::make_shared<DeadlyCounter>(kill_at);
   in.system().before = [counter](lockfile::os::Call call) { return (*counter)(call); };
-  auto lock = std::make_unique<FileLock>(argv[1], lockfile::Options{.scheme = std::string(variant.scheme)});
+  auto lock =
+      std::make_unique<FileLock>(argv[1], lockfile::Options{.scheme = std::string(variant.scheme), .fence = argc > 5});
   std::string line;
   while (std::getline(std::cin, line)) {
     counter->start();

@@ -17,7 +17,7 @@ inline constexpr std::chrono::milliseconds quiescent{10};
 
 class Peer {
  public:
-  /// `arguments` go to lock_peer: PATH VARIANT [kill-at N]
+  /// `arguments` go to lock_peer: PATH VARIANT [kill-at N [fence]]
   explicit Peer(const std::vector<std::string>& arguments);
   Peer(const Peer&) = delete;
   Peer& operator=(const Peer&) = delete;

@@ -20,7 +20,9 @@ TEST(Names, side_names_that_would_be_too_long_are_hashed) {
   const std::string nonce = make_nonce(boot, 1);
   const std::string longest(250, 'x');
   const Names names(longest);
-  const std::string side = names.side(nonce, suffix::taken_away(UINT64_MAX));
+  EXPECT_LE(names.side(nonce, suffix::taken_away(UINT64_MAX)).size(), 250U);
+  EXPECT_EQ(Names(std::string(193, 'x')).side(nonce, suffix::numbering(UINT64_MAX)).size(), 250U);
+  const std::string side = names.side(nonce, suffix::numbering(UINT64_MAX));
   EXPECT_LE(side.size(), 250U);
   EXPECT_TRUE(side.starts_with(".lf-"));
   const auto parsed = parse_side_name(side);
@@ -31,8 +33,9 @@ TEST(Names, side_names_that_would_be_too_long_are_hashed) {
 
 TEST(Names, every_side_name_is_recognised_and_nothing_else) {
   const std::string nonce = make_nonce(boot, 1);
-  for (const std::string& end : {std::string(), std::string(suffix::trial), std::string(suffix::directory),
-                                 std::string(suffix::entry), suffix::taken_away(0), suffix::taken_away(12)}) {
+  for (const std::string& end :
+       {std::string(), std::string(suffix::trial), std::string(suffix::directory), std::string(suffix::entry),
+        suffix::taken_away(0), suffix::taken_away(12), suffix::numbering(7)}) {
     for (const std::string& locked :
          {std::string("a"), std::string("a.lock"), std::string("a.lock.b"), std::string(".lf-"),
           std::string(".lf-a-long-enough-name"), ".lf-0123456789abcdef-" + nonce}) {
@@ -51,6 +54,9 @@ TEST(Names, every_side_name_is_recognised_and_nothing_else) {
                                            "a.lock." + nonce + ".x.gone",
                                            "a.lock." + nonce + ".007.gone",
                                            "a.lock." + nonce + ".18446744073709551616.gone",
+                                           "a.lock." + nonce + ".fence",
+                                           Names("a").fence(),
+                                           Names(std::string(250, 'x')).fence(),
                                            ".lf-0123456789abcdeg-" + nonce,
                                            ".lf-0123456789abcdef." + nonce,
                                            ".lf-",

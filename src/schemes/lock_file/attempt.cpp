@@ -1,6 +1,7 @@
 // Trying, holding, releasing.
 #include "schemes/lock_file/attempt.hpp"
 
+#include "claim/fence.hpp"
 #include "claim/guard.hpp"
 #include "claim/sweep.hpp"
 
@@ -83,7 +84,8 @@ Step LockFileAttempt::try_step() {
     failed = {};
     switch (publish(failed)) {
       case Published::yes:
-        return held_by_us();
+        if (auto step = held_by_us(failed)) return *std::move(step);
+        continue;
       case Published::failed:
         return failed;
       case Published::no:
@@ -91,7 +93,7 @@ Step LockFileAttempt::try_step() {
     }
     if (!claim_) continue;  // somebody cleared it: another one
     Look look = word_->look(claim_.get(), &waits_.known());
-    if (auto step = react(look)) return *std::move(step);
+    if (auto step = react(look, failed)) return *std::move(step);
   }
   // What was refused again and again for another reason than that somebody is there is a failure, not a wait.
   if (failed.why) return failed;
@@ -259,7 +261,7 @@ LockFileAttempt::Published LockFileAttempt::move_in(os::File word, Failed& faile
 }
 
 // What stands at W decides. Nothing: try again at once.
-std::optional<Step> LockFileAttempt::react(Look& look) {
+std::optional<Step> LockFileAttempt::react(Look& look, Failed& failed) {
   switch (look.state) {
     case Look::State::free:
     case Look::State::changing:
@@ -267,9 +269,8 @@ std::optional<Step> LockFileAttempt::react(Look& look) {
     case Look::State::failed:
       return Failed{os::code_of(look.error), "cannot look at '" + scheme_.names_.word() + "'", {}};
     case Look::State::vacant: {
-      Failed failed;
       const Published moved = move_in(std::move(look.word), failed);
-      if (moved == Published::yes) return held_by_us();
+      if (moved == Published::yes) return held_by_us(failed);
       if (moved == Published::failed) return failed;
       return std::nullopt;
     }
@@ -279,7 +280,7 @@ std::optional<Step> LockFileAttempt::react(Look& look) {
   if (look.own) {
     // Refused, and yet it is ours: the reply to the first try was lost, and the retry met our own success.
     held_ = {look.form, look.form == claim::Form::file ? claim_->info() : look.word_info, std::move(look.word)};
-    return held_by_us();
+    return held_by_us(failed);
   }
   if (look.judgement.verdict != Verdict::dead) {
     sweep_once();
@@ -300,13 +301,26 @@ std::optional<Step> LockFileAttempt::react(Look& look) {
   return Failed{removal.error, removal.what, word_->holder_of(look)};
 }
 
-Step LockFileAttempt::held_by_us() noexcept {
+// W is our claim. Nothing: it was lost again before it had its number; then `failed` may say why.
+std::optional<Step> LockFileAttempt::held_by_us(Failed& failed) {
   claim_->hold_granted();
+  Granted granted;
+  if (scheme_.fence_ && request_.mode == Mode::exclusive) {
+    claim::FenceTaken taken = claim::take_fence(*word_, *claim_, held_, scheme_.terms_.access);
+    if (taken.number == 0) {
+      // A hold without the number that was asked for is none. The next one has another number and other names.
+      if (word_->release(*claim_, held_).claim_gone) lose_claim();
+      failed = Failed{os::code_of(taken.error), std::move(taken.what), {}};
+      if (taken.again) return std::nullopt;
+      return failed;
+    }
+    granted.fence = taken.number;
+  }
   if (broke_stale_) {
     scheme_.swept_ = false;
     sweep_once();
   }
-  return Granted{};
+  return granted;
 }
 
 void LockFileAttempt::sweep_once() noexcept {

@@ -54,8 +54,8 @@ class LockFileAttempt final : public Attempt {
   [[nodiscard]] Published answer(os::Call call, os::Status error, std::string what, Failed& failed);
   [[nodiscard]] Published own_name_refused(os::Status error, Failed& failed);
   [[nodiscard]] Published move_in(os::File word, Failed& failed);
-  [[nodiscard]] std::optional<Step> react(claim::Look& look);
-  [[nodiscard]] Step held_by_us() noexcept;
+  [[nodiscard]] std::optional<Step> react(claim::Look& look, Failed& failed);
+  [[nodiscard]] std::optional<Step> held_by_us(Failed& failed);
   void sweep_once() noexcept;
   void lose_claim() noexcept;
   [[nodiscard]] os::System& system() const noexcept { return claim_->directory().system(); }

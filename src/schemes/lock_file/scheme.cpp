@@ -31,7 +31,8 @@ LockFileScheme::LockFileScheme(FilePath path, Publish publish, const Options& op
     : path_(std::move(path)),
       names_(path_.name),
       publish_(publish),
-      terms_{options.access, options.reason, name_of(publish)} {}
+      terms_{options.access, options.reason, name_of(publish)},
+      fence_(options.fence) {}
 
 LockFileScheme::~LockFileScheme() { drop_kept(); }
 
@@ -43,7 +44,7 @@ std::string_view LockFileScheme::name() const noexcept {
 }
 
 Traits LockFileScheme::traits() const noexcept {
-  return {.across_hosts = true, .event_wait = true, .handed_over = true};
+  return {.fence = true, .across_hosts = true, .event_wait = true, .handed_over = true};
 }
 
 std::unique_ptr<Attempt> LockFileScheme::attempt(const Request& request) {

@@ -68,6 +68,7 @@ class LockFileScheme final : public Scheme {
   claim::Names names_;
   Publish publish_;
   claim::ClaimTerms terms_;
+  bool fence_;  // exclusive holds are numbered
   std::shared_ptr<claim::Directory> directory_;
   std::vector<std::unique_ptr<claim::Claim>> kept_;
   bool swept_ = false;  // what the dead left beside this lock has been cleared once
