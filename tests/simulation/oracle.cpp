@@ -48,6 +48,22 @@ std::string Oracle::granted(const Participant& by, std::uint64_t process, std::i
   return wrong;
 }
 
+// The order is that in which W came to mean the holds: a holder may be told its number late, when a later one has been
+// told already.
+std::string Oracle::numbered(const Participant& by, std::size_t published, std::uint64_t fence) {
+  if (fence == 0) return by.name + " asked for a fence and was granted a hold without one";
+  for (const Numbered& each : numbers_) {
+    const bool grows = each.published < published ? each.fence < fence : each.fence > fence;
+    if (!grows) {
+      return by.name + " was told the fence " + std::to_string(fence) + " and " + each.by->name +
+             (each.published < published ? ", which held before it, " : ", which held after it, ") +
+             std::to_string(each.fence);
+    }
+  }
+  numbers_.push_back({&by, published, fence});
+  return {};
+}
+
 const Hold* Oracle::hold_of(const Participant& by) const noexcept {
   for (auto each = holds_.rbegin(); each != holds_.rend(); ++each) {
     if (each->by == &by) return &*each;

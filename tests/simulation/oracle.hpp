@@ -35,11 +35,20 @@ struct Break {
   bool excuses = false;  ///< some lost hold counts on it
 };
 
+/// A fence that somebody was told.
+struct Numbered {
+  const Participant* by = nullptr;
+  std::size_t published = 0;
+  std::uint64_t fence = 0;
+};
+
 class Oracle {
  public:
   /// What went wrong, as a sentence; empty: nothing.
   [[nodiscard]] std::string granted(const Participant& by, std::uint64_t process, std::int64_t pid,
                                     std::size_t published, bool foreign);
+  /// A hold was told its fence.
+  [[nodiscard]] std::string numbered(const Participant& by, std::size_t published, std::uint64_t fence);
   void release_begins(const Participant& by);
   /// `lost`: NotLocked or NotMyLock.
   [[nodiscard]] std::string released(const Participant& by, bool lost, bool failed);
@@ -58,6 +67,7 @@ class Oracle {
   [[nodiscard]] bool excuse(Hold& hold);
   std::vector<Hold> holds_;
   std::vector<Break> breaks_;
+  std::vector<Numbered> numbers_;
 };
 
 }  // namespace lockfile::simulation

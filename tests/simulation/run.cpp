@@ -554,7 +554,8 @@ void Run::close_up() {
   const auto left = [&] {
     std::string names;
     for (const std::string& each : world_.peek_list("d")) {
-      if (!each.starts_with(".nfs")) names += (names.empty() ? "" : ", ") + each;
+      const bool stays = scenario_.fenced && each == std::string(word) + ".fence";
+      if (!each.starts_with(".nfs") && !stays) names += (names.empty() ? "" : ", ") + each;
     }
     return names;
   };
@@ -570,6 +571,9 @@ void Run::close_up() {
     if (!violation_.empty()) return;
     ticks_ = 0;
     Participant& last = add(others_, process(*host, "last caller"), "last caller", [&](Script& me) {
+      Options options;
+      options.fence = scenario_.fenced;
+      me.use(options);
       if (me.acquire_for(std::chrono::seconds(30))) {
         granted = true;
         me.release();
@@ -658,9 +662,11 @@ bool Script::acquire_as(std::string_view verb, const Wait& wait, std::optional<s
   }
   if (granted) {
     const std::size_t published = self_.published;
+    const std::uint64_t fence = lock.fence();
     in_section([&] {
       run_.violated(
           run_.oracle().granted(self_, self_.process->process.id, self_.process->process.pid, published, false));
+      if (options_.fence) run_.violated(run_.oracle().numbered(self_, published, fence));
     });
   }
   self_.verb = {};

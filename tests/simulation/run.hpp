@@ -232,6 +232,8 @@ struct Scenario {
   Leaves leaves = Leaves::nothing_after_doctor;
   /// Waits whose time comes while others could still go on.
   int early_ticks = 0;
+  /// The last caller asks for a fence too, and the file with the last number stays.
+  bool fenced = false;
   /// Too large for every order.
   bool by_chance = false;
 };

@@ -326,6 +326,10 @@ os::Status World::sync(Process& by, int descriptor) {
   if (made == nullptr || made->kind != Description::Kind::file) return EBADF;
   touch(content, made->node->id, Touch::How::change);
   made->node->synced = made->node->bytes;
+  if (kind_.forgets_names && made->node->type == os::FileType::directory) {
+    touch(a_listing, made->node->id, Touch::How::look);
+    made->node->synced_entries = made->node->entries;
+  }
   return 0;
 }
 
@@ -815,6 +819,36 @@ Process& World::fork(Process& parent) {
   return child;
 }
 
+void World::forget_names(Node& directory) {
+  const auto names = directory.entries;
+  for (const auto& [name, node] : names) {
+    const auto synced = directory.synced_entries.find(name);
+    if (synced != directory.synced_entries.end() && synced->second == node) continue;
+    leave(directory, name, *node);
+    if (node->links == 0) {
+      // A directory that is not on the disk has nothing in it.
+      const auto inside = node->entries;
+      for (const auto& [inner, child] : inside) {
+        leave(*node, inner, *child);
+        free_if_unused(*child);
+      }
+    }
+    free_if_unused(*node);
+  }
+  std::map<const Node*, Node*> back;  // several names may have been one file's
+  for (auto& [name, node] : directory.synced_entries) {
+    if (directory.entries.contains(name)) continue;
+    if (node->freed && !back.contains(node)) {
+      Node& again = new_node(node->type, node->mode);
+      again.bytes = node->synced;
+      again.synced = node->synced;
+      back[node] = &again;
+    }
+    if (node->freed) node = back[node];
+    enter(directory, name, *node);
+  }
+}
+
 void World::power_cut(Host& host) {
   for (Process& each : processes_) {
     if (each.host != &host || each.state == Process::State::reaped) continue;
@@ -826,6 +860,13 @@ void World::power_cut(Host& host) {
     if (node.writer != &host || node.bytes == node.synced) continue;
     touch(content, node.id, Touch::How::change);
     node.bytes = node.synced;
+  }
+  if (kind_.forgets_names) {
+    const std::size_t all = nodes_.size();  // what is made meanwhile is as the disk has it
+    for (std::size_t i = 0; i < all; ++i) {
+      Node& each = nodes_[i];
+      if (each.type == os::FileType::directory && &each != root_ && each.links > 0) forget_names(each);
+    }
   }
   host.remembered.clear();
   host.boot = "boot-" + std::to_string(++host.boots) + "-of-" + host.name;

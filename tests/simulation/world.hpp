@@ -84,7 +84,8 @@ struct Node {
   int opened = 0;
   bool freed = false;
   std::map<std::string, Node*, std::less<>> entries;
-  std::string target;  // of a symbolic link
+  std::map<std::string, Node*, std::less<>> synced_entries;  // what a power cut leaves, where it takes names
+  std::string target;                                        // of a symbolic link
   std::vector<ByteLock> locks;
   std::vector<Watcher> watchers;
   bool token = false;                        // a FIFO with something in it
@@ -128,6 +129,7 @@ struct FileSystemKind {
   bool rename_new = true;
   bool byte_locks = true;
   bool notices = true;
+  bool forgets_names = false;  ///< a power cut takes what was done to a directory since it was last synced
 };
 
 class World {
@@ -229,6 +231,7 @@ class World {
   void tell(const Watcher& watcher);
   Description& new_description(Process& by, Description::Kind kind, int& number);
   void drop(Description& description);
+  void forget_names(Node& directory);
   /// The file that a mapped word is in, and which of its words it is.
   [[nodiscard]] std::pair<Node*, std::size_t> mapped_at(const os::SharedWord& word) const;
   void touch_word(const os::SharedWord& word, Touch::How how);
