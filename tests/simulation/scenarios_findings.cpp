@@ -462,14 +462,48 @@ void add_plain_mkdir(std::vector<Scenario>& all, const Form& form) {
                      },
                  .kind = form.kind,
                  .leaves = Scenario::Leaves::nothing});
+  const auto vacant = [](Run& run, Host& here) {
+    Process& long_gone = run.world().add_process(here, "long gone");
+    (void)run.world().make_directory(long_gone, run.world().root().entries.find("d")->second, "f.lock",
+                                     0777 | os::sticky);
+  };
+  const auto try_once = [](Script& me) {
+    if (me.try_acquire()) me.release();
+  };
+  all.push_back({.name = "maker_turns_plain/" + form.name,
+                 .says = "two processes try; one of them then goes on as one that knows only mkdir",
+                 .set =
+                     [form, plain, try_once](Run& run) {
+                       run.participant("A", by(form, try_once));
+                       run.participant("P", by(form, [plain, try_once](Script& me) {
+                                         try_once(me);
+                                         plain(me);
+                                       }));
+                     },
+                 .kind = form.kind,
+                 .leaves = Scenario::Leaves::nothing});
+  all.push_back({.name = "mover_broken_twice/" + form.name,
+                 .says = "a vacant directory stands; one process moves in, another breaks the hold that it saw twice",
+                 .set =
+                     [form, vacant, try_once](Run& run) {
+                       Host& here = run.host();
+                       vacant(run, here);
+                       run.participant(run.process(here, "A"), "A", by(form, try_once));
+                       run.participant(run.process(here, "B"), "B", by(form, [](Script& me) {
+                                         const auto seen = me.look();
+                                         const std::size_t at = me.run().steps();
+                                         if (!seen) return;
+                                         me.break_this(*seen, at);
+                                         me.break_this(*seen, at);
+                                       }));
+                     },
+                 .kind = form.kind});
   all.push_back({.name = "two_breaks_of_a_mover/" + form.name,
                  .says = "a vacant directory stands; one process moves in, two break by force whoever holds",
                  .set =
-                     [form, pair](Run& run) {
+                     [form, pair, vacant](Run& run) {
                        Host& here = run.host();
-                       Process& long_gone = run.world().add_process(here, "long gone");
-                       (void)run.world().make_directory(long_gone, run.world().root().entries.find("d")->second,
-                                                        "f.lock", 0777 | os::sticky);
+                       vacant(run, here);
                        run.participant(run.process(here, "A"), "A", by(form, pair));
                        for (const char* name : {"B", "C"}) {
                          run.participant(run.process(here, name), name,
