@@ -41,7 +41,7 @@ struct Standing {
   Holder holder;
 };
 
-/// The lock files (`*.lock`) that stand in a directory, by name. Reads only. One that cannot be looked at is there too,
+/// The lock files (`*.lock`) that stand in a directory, by name, one for each holder. Reads only. One that cannot be looked at is there too,
 /// as foreign, with the cause as its note.
 [[nodiscard]] std::vector<Standing> list_locks(std::string_view directory, std::error_code& ec);
 

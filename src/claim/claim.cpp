@@ -301,6 +301,37 @@ os::Status Claim::leave_directory() noexcept {
   }
 }
 
+os::Status Claim::enter_group(const std::string& entry) noexcept {
+  const int at = directory_->descriptor();
+  if (trial_.hard_links) {
+    const os::Status error = system().link(at, name_.c_str(), at, entry.c_str());
+    if (error != EEXIST) return error;
+    // A lost reply, and the retry met our own success; or somebody planted something there.
+    const auto ours = directory_->refers_to(entry.c_str(), *info_);
+    return ours.ok() && ours.value ? 0 : error;
+  }
+  if (!directory_name_.empty()) {
+    if (const os::Status left = leave_directory()) return left;
+  }
+  if (const os::Status error = make_durable()) return error;
+  const os::Status error = system().rename(at, name_.c_str(), at, entry.c_str());
+  if (error == 0) name_.clear();
+  return error;
+}
+
+os::Status Claim::leave_group(const std::string& entry) noexcept {
+  const int at = directory_->descriptor();
+  if (trial_.hard_links) return system().unlink(at, entry.c_str());
+  try {
+    std::string name = names_.side(record_.nonce);
+    const os::Status error = system().rename(at, entry.c_str(), at, name.c_str());
+    if (error == 0) name_ = std::move(name);
+    return error;
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+}
+
 void Claim::abandon() noexcept {
   // The kept directory's descriptor shares the fate of the file's.
   if (file_.get() >= 0 && !descriptor_is_ours()) {

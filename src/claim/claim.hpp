@@ -62,6 +62,15 @@ class Claim {
   /// And out again.
   [[nodiscard]] os::Status leave_directory() noexcept;
 
+  // Shared holds. `entry` is a path in the claim's directory: `<the group's directory>/<nonce>.<number>`.
+  /// A number for a group that this claim makes; never the same again.
+  [[nodiscard]] std::uint64_t next_group() noexcept { return ++groups_; }
+  /// Gives the claim that name as well; without hard links, instead of its own. ENOENT: the group has closed, or the
+  /// claim was cleared.
+  [[nodiscard]] os::Status enter_group(const std::string& entry) noexcept;
+  /// And takes it back. ENOENT: it was not there.
+  [[nodiscard]] os::Status leave_group(const std::string& entry) noexcept;
+
   /// Removes the claim's own names and closes. In a forked child: closes only.
   void drop() noexcept;
   /// Closes and leaves every name: somebody else's hold, or one that goes on without us.
@@ -108,6 +117,7 @@ class Claim {
   bool live_locked_ = false;
   bool number_used_ = true;
   bool durable_ = false;
+  std::uint64_t groups_ = 0;
   Trial trial_;
   std::string directory_name_;
   os::File kept_;  // open while the directory is kept, so that its inode number stays its own

@@ -32,6 +32,11 @@ class Directory {
 
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
   [[nodiscard]] std::uint64_t device() const noexcept { return info_.device; }
+  /// May only that user (and root) make names here?
+  [[nodiscard]] bool is_private_of(std::uint32_t uid) const noexcept {
+    constexpr std::uint32_t others_write = 022;
+    return info_.uid == uid && (info_.mode & others_write) == 0;
+  }
   [[nodiscard]] bool local() const noexcept { return file_system_.local; }
   [[nodiscard]] bool locks_reach() const noexcept { return file_system_.locks_reach; }
   [[nodiscard]] const os::FileSystem& file_system() const noexcept { return file_system_; }

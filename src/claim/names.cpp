@@ -10,9 +10,10 @@
 namespace lockfile::claim {
 namespace {
 
-// The shortest limit seen is 250 bytes (fuse-overlayfs); the longest addition is `.`, a nonce and `.<20 digits>.fence`.
+// The shortest limit seen is 250 bytes (fuse-overlayfs); the longest addition is `.`, a nonce and
+// `.<20 digits>.members`.
 constexpr std::size_t longest_name = 250;
-constexpr std::size_t longest_addition = 1 + nonce_length + 1 + 20 + 6;
+constexpr std::size_t longest_addition = 1 + nonce_length + 1 + 20 + suffix::members.size();
 constexpr std::string_view hashed_prefix = ".lf-";
 constexpr std::size_t hash_length = 16;
 
@@ -34,11 +35,14 @@ bool is_hex(std::string_view text) noexcept {
 
 std::string boot_part(std::string_view boot) { return hex(hash_of(boot) >> 32U, 8); }
 
+constexpr std::array numbered_suffixes = {suffix::gone, suffix::group, suffix::members, suffix::joined, suffix::fence};
+
 bool is_known_suffix(std::string_view text) {
   if (text.empty() || text == suffix::trial || text == suffix::directory || text == suffix::entry) return true;
   std::uint64_t number = 0;
-  return std::from_chars(text.data() + 1, text.data() + text.size(), number).ec == std::errc{} &&
-         (text == suffix::taken_away(number) || text == suffix::numbering(number));
+  if (std::from_chars(text.data() + 1, text.data() + text.size(), number).ec != std::errc{}) return false;
+  return std::any_of(numbered_suffixes.begin(), numbered_suffixes.end(),
+                     [&](std::string_view end) { return text == suffix::numbered(number, end); });
 }
 
 // The nonce at `at`, and what follows it.
@@ -72,16 +76,25 @@ std::string Names::side(std::string_view nonce, std::string_view suffix) const {
 
 std::string Names::fence() const { return prefix_ + "fence"; }
 
-std::string suffix::taken_away(std::uint64_t number) {
+std::string suffix::taken_away(std::uint64_t number) { return numbered(number, gone); }
+
+std::string suffix::numbered(std::uint64_t counter, std::string_view end) {
   std::string text = ".";
-  text.append(std::to_string(number)).append(gone);
+  text.append(std::to_string(counter)).append(end);
   return text;
 }
 
-std::string suffix::numbering(std::uint64_t number) {
-  std::string text = ".";
-  text.append(std::to_string(number)).append(fence);
-  return text;
+std::string suffix::numbering(std::uint64_t number) { return numbered(number, fence); }
+
+std::string entry_name(std::string_view nonce, std::uint64_t number) {
+  return std::string(nonce) + "." + std::to_string(number);
+}
+
+std::optional<Entry> parse_entry_name(std::string_view name) {
+  Entry entry{std::string(name.substr(0, nonce_length)), 0};
+  if (!is_nonce(entry.nonce) || name.size() < nonce_length + 2) return std::nullopt;
+  (void)std::from_chars(name.data() + nonce_length + 1, name.data() + name.size(), entry.number);
+  return name == entry_name(entry.nonce, entry.number) ? std::optional<Entry>(std::move(entry)) : std::nullopt;
 }
 
 std::optional<SideName> parse_side_name(std::string_view name) {

@@ -28,14 +28,27 @@ class Names {
 
 /// The suffixes of side names. A name with a hold's number in it is never used twice.
 namespace suffix {
-inline constexpr std::string_view trial = ".trial";          ///< a second link, while a file system is tried out
-inline constexpr std::string_view directory = ".dir";        ///< mkdir scheme: the directory kept between holds
-inline constexpr std::string_view entry = ".in";             ///< mkdir scheme: a small directory on its way into W
-inline constexpr std::string_view gone = ".gone";            ///< the end of the next
+inline constexpr std::string_view trial = ".trial";    ///< a second link, while a file system is tried out
+inline constexpr std::string_view directory = ".dir";  ///< mkdir scheme: the directory kept between holds
+inline constexpr std::string_view entry = ".in";       ///< mkdir scheme: a small directory on its way into W
+inline constexpr std::string_view gone = ".gone";      ///< the ends of the next ones
+inline constexpr std::string_view group = ".group";
+inline constexpr std::string_view members = ".members";
+inline constexpr std::string_view joined = ".joined";
 [[nodiscard]] std::string taken_away(std::uint64_t number);  ///< `.<number>.gone`: a directory on its way out of W
 inline constexpr std::string_view fence = ".fence";          ///< the end of the next
 [[nodiscard]] std::string numbering(std::uint64_t number);   ///< `.<number>.fence`: a number on its way to W.fence
+[[nodiscard]] std::string numbered(std::uint64_t counter, std::string_view end);  ///< `.<counter>.group` and the like
 }  // namespace suffix
+
+/// The name of a hold's entry in a group's directory, never used twice there: `<nonce>.<number>`.
+[[nodiscard]] std::string entry_name(std::string_view nonce, std::uint64_t number);
+struct Entry {
+  std::string nonce;
+  std::uint64_t number = 0;
+};
+/// Nothing: not an entry's name.
+[[nodiscard]] std::optional<Entry> parse_entry_name(std::string_view name);
 
 /// What a claim is called inside a directory.
 inline constexpr const char* holder_name = "holder";

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::string_view magic = "lockfile ";
 constexpr std::string_view last_line = "end\n";
+constexpr std::string_view group_magic = "lockfile group 1\nmembers: ";
 
 // FNV-1a, 32 bits: tells a head that was read while it was being written. Not a defence against forgery.
 std::uint32_t checksum(std::string_view bytes) noexcept {
@@ -203,6 +204,18 @@ std::string format(const Record& record) {
   line("reason", record.reason);
   text += last_line;
   return text;
+}
+
+std::string format_group(std::string_view directory) {
+  return std::string(group_magic).append(directory).append("\n").append(last_line);
+}
+
+std::optional<std::string> parse_group(std::string_view bytes) {
+  if (bytes.size() > longest_record || !bytes.starts_with(group_magic)) return std::nullopt;
+  const std::string_view rest = bytes.substr(group_magic.size());
+  const std::size_t end = rest.find('\n');
+  if (end == std::string_view::npos || rest.substr(end + 1) != last_line) return std::nullopt;
+  return std::string(rest.substr(0, end));
 }
 
 Reading parse(std::string_view bytes, Record& record) {

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -57,6 +58,11 @@ enum class Reading : std::uint8_t {
 };
 /// Reads `bytes` into `record`, which is meaningful only when the answer is `Reading::record`.
 [[nodiscard]] Reading parse(std::string_view bytes, Record& record);
+
+/// A group file stands at W while several readers hold: it names the directory in which each of them has an entry.
+[[nodiscard]] std::string format_group(std::string_view directory);
+/// The directory's name, not judged yet; nothing: not a group file.
+[[nodiscard]] std::optional<std::string> parse_group(std::string_view bytes);
 
 /// What a terminal can show without being told anything: control characters and what is not UTF-8 become `\xNN`.
 [[nodiscard]] std::string printable(std::string_view text);

@@ -13,8 +13,6 @@
 namespace lockfile::claim {
 namespace {
 
-bool is_gone(int error) noexcept { return error == ENOENT || error == ENOTDIR; }
-
 // What a refused call on a file that was open already means. Where files are found by path again at each call (FUSE),
 // or a server forgets them (NFS), one whose last name went meanwhile is not there any more: W has changed hands.
 Look::State state_of(int error) noexcept {
@@ -42,7 +40,7 @@ bool is_not_to_be_opened(int error) noexcept {
 
 }  // namespace
 
-Look Word::look(const Claim* own, const KnownProcesses* known) const {
+Look Word::look(const Claim* own, const KnownProcesses* known, Into into) const {
   Look look;
   const auto opened = system().open(directory_->descriptor(), name(), os::Open::look, 0);
   if (!opened.ok()) {
@@ -67,7 +65,7 @@ Look Word::look(const Claim* own, const KnownProcesses* known) const {
   look.state = Look::State::held;
   if (!take_file(system(), opened.value, look)) return look;
   if (look.info.type == os::FileType::directory && !enter_word(look)) return look;
-  look_at_file(look, own, known);
+  look_at_file(look, own, known, into);
   return look;
 }
 
@@ -111,7 +109,7 @@ bool Word::enter_word(Look& look) const {
   }
 }
 
-void Word::look_at_file(Look& look, const Claim* own, const KnownProcesses* known) const {
+void Word::look_at_file(Look& look, const Claim* own, const KnownProcesses* known, Into into) const {
   if (own != nullptr && own->info().same_inode(look.info)) {
     look.own = true;
     return;
@@ -127,6 +125,12 @@ void Word::look_at_file(Look& look, const Claim* own, const KnownProcesses* know
   if (!bytes.ok()) {
     look.state = state_of(bytes.error);
     look.error = bytes.error;
+    return;
+  }
+  if (auto members = parse_group(bytes.value); members && look.form == Form::file) {
+    look.group.emplace();
+    look.group->directory = *std::move(members);
+    if (into == Into::group) look_at_group(look, known);
     return;
   }
   const Reading reading = parse(bytes.value, look.record);
@@ -157,7 +161,8 @@ bool Word::name_of_earlier_boot(const Look& look) const {
   if (!names.ok()) return false;
   return std::any_of(names.value.begin(), names.value.end(), [&](const std::string& each) {
     const auto side = parse_side_name(each);
-    if (!side || !side->suffix.empty() || each != names_->side(side->nonce)) return false;
+    const bool of_a_word = side && (side->suffix.empty() || side->suffix.ends_with(suffix::group));
+    if (!of_a_word || each != names_->side(side->nonce, side->suffix)) return false;
     if (!nonce_of_earlier_boot(*directory_, side->nonce)) return false;
     const auto same = directory_->refers_to(each.c_str(), look.info);
     return same.ok() && same.value;
@@ -173,16 +178,48 @@ os::Result<bool> Word::still_is(const Look& look) const noexcept {
 }
 
 Holder Word::holder_of(const Look& look) const {
+  Member only;
+  if (look.group) {
+    const auto& all = look.group->members;
+    const auto keeps = std::find_if(all.begin(), all.end(),
+                                    [](const Member& each) { return each.judgement.verdict != Verdict::dead; });
+    if (keeps != all.end()) return holder_in(look, *keeps);
+    only.judgement = look.judgement;
+    only.foreign = look.foreign;
+    only.info = look.info;
+    only.record.mode = Mode::shared;
+    return holder_in(look, only);
+  }
+  only.info = look.info;
+  only.foreign = look.foreign;
+  only.record = look.record;
+  only.judgement = look.judgement;
+  only.processes_visible = look.processes_visible;
+  return holder_in(look, only);
+}
+
+std::vector<Holder> Word::holders_of(const Look& look) const {
+  std::vector<Holder> all;
+  if (!look.group || look.foreign) {
+    all.push_back(holder_of(look));
+  } else {
+    for (const Member& each : look.group->members) all.push_back(holder_in(look, each));
+  }
+  return all;
+}
+
+Holder Word::holder_in(const Look& look, const Member& member) const {
   Holder holder;
-  holder.foreign = look.foreign;
-  holder.verdict = look.judgement.verdict;
-  holder.note = look.judgement.note;
-  holder.uid = look.info.uid;
+  holder.foreign = member.foreign;
+  holder.verdict = member.judgement.verdict;
+  holder.note = member.judgement.note;
+  holder.uid = member.info.uid;
   // Linking a file and renaming a directory change it; so does a hand-over, at the beginning of a hold.
-  holder.since = look.form == Form::file ? look.info.changed : look.word_info.changed;
-  const Record& record = look.record;
-  if (look.foreign) return holder;
+  const bool a_file = look.form == Form::file;
+  holder.since = a_file ? member.info.changed : look.word_info.changed;
+  const Record& record = member.record;
   holder.mode = record.mode;
+  if (member.foreign) return holder;
   holder.scheme = record.scheme;
   holder.nonce = record.nonce;
   holder.number = record.number;
@@ -193,7 +230,7 @@ Holder Word::holder_of(const Look& look) const {
   holder.program = record.program;
   holder.reason = record.reason;
   const os::Identity& self = directory_->process().identity();
-  holder.this_process = look.processes_visible && record.pid == self.pid &&
+  holder.this_process = member.processes_visible && record.pid == self.pid &&
                         (record.start == self.start || record.time_namespace != self.time_namespace);
   return holder;
 }
@@ -218,6 +255,8 @@ Word::Watches Word::watches(Look& look) const {
   if (look.word.is_open() && !plain_directory) watch(look.word, look.word_info, os::Notice::word);
   if (look.file.is_open() && !plain_directory) watch(look.file, look.info, os::Notice::file);
   watches.all = !directory_needed || watch_directory();
+  // The entries that go: neither a reader that leaves nor the directory's own end is an event on G.
+  if (look.group && look.group->opened.is_open()) watch(look.group->opened, look.group->info, os::Notice::contents);
   return watches;
 }
 
@@ -277,10 +316,6 @@ os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
   return still.ok() ? static_cast<os::Status>(ENOENT) : still.error;
 }
 
-os::Result<bool> Word::still_held(const Held& held) const noexcept {
-  return directory_->refers_to(name(), held.word_info);
-}
-
 // REMOVE of one hold.
 os::Status Word::lock_once(int descriptor, std::uint64_t byte) const noexcept {
   constexpr int interruptions = 64;
@@ -293,10 +328,15 @@ os::Status Word::lock_once(int descriptor, std::uint64_t byte) const noexcept {
 
 Word::Ending Word::release(Claim& claim, Held& held) const {
   Ending ending;
+  if (held.form == Form::entry) return leave(claim, held.group);
   const bool guarded = claim.trial().guard_works;
   const os::Status locked = guarded ? lock_once(claim.descriptor(), remove_byte(claim.record().number)) : 0;
   const auto ours = directory_->refers_to(name(), held.word_info);
   if (ours.ok() && !ours.value) {
+    if (claim.record().mode != Mode::exclusive && held.form == Form::file) {
+      const auto group = group_of(claim);  // a second reader came
+      if (!group.ok() || !group.value.empty()) return leave(claim, group.value);
+    }
     ending.lost = true;
     ending.claim_gone = claim.cleared() || held.form == Form::nested;
     return ending;
@@ -334,7 +374,7 @@ Removal Word::refused(os::Status error, const Look& look, std::string what) cons
 }
 
 bool Word::maker_has_ended(const Look& look) const {
-  return directory_->local() && look.processes_visible && look.processes.state == Processes::ended;
+  return !look.group && directory_->local() && look.processes_visible && look.processes.state == Processes::ended;
 }
 
 // Opens the file with the record for writing, while the look's own descriptor keeps its number, and locks BREAK and
@@ -397,6 +437,7 @@ Removal Word::remove(const Look& look) const {
 }
 
 Removal Word::break_stale(Look& look) const {
+  if (look.group) return close_group(look);
   Removal removal;
   const os::File file = open_for_removal(look, removal);
   if (!file.is_open()) return removal;
@@ -449,6 +490,13 @@ Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
     if (foreign_too) return remove_foreign(look);
     return {Removal::Result::refused, make_error_code(errc::foreign), "cannot break '" + names_->word() + "'"};
   }
+  if (look.group) {
+    const auto& all = look.group->members;
+    const auto member = std::find_if(all.begin(), all.end(), [&](const Member& each) {
+      return hold != nullptr && each.record.nonce == hold->nonce && each.record.number == hold->number;
+    });
+    return member == all.end() ? Removal{} : break_member(look, *member);
+  }
   if (!remove_byte_reaches_holder(look)) {
     return {Removal::Result::refused, make_error_code(errc::cannot_break), "cannot break '" + names_->word() + "'"};
   }
@@ -473,6 +521,8 @@ Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
 // Another program's lock: it knows nothing of REMOVE, so what stands here may be exchanged between look and removal.
 // That is why it is only done when the caller says so.
 Removal Word::remove_foreign(const Look& look) const {
+  // A group that cannot be read: without W its directory would stay open to those who are on their way in.
+  if (look.group) return refused(look.error, look, "cannot look at the readers of '" + names_->word() + "'");
   const int at = directory_->descriptor();
   if (!look.word.is_open()) {
     if (look.info.type == os::FileType::directory) {

@@ -13,6 +13,15 @@
 // W is absent (free), or a regular file (a link to a claim, or a stranger's), or a directory with the claim inside. A
 // directory of ours bears a mark, the sticky bit, from the instant it exists: an empty one that is marked is nobody's
 // yet and whoever comes may move in; an empty one without it is a plain mkdir locker's hold.
+//
+// Readers: one that is alone holds as a writer does, with a record that says shared. Several form a group: W is then a
+// link to a group file G, which names a directory D beside W, and each reader has an entry in D, a second name of its
+// claim. D's name is never used twice. The kernel's refusal to remove a directory that is not empty is the count of
+// readers: entering D succeeds as long as D has not been removed, and that it succeeded is the proof of a shared hold;
+// that D was removed is the proof that nobody is in, and then W may go, under REMOVE of G.
+//
+//   reader 1: unlink its entry   rmdir D: done                       lock REMOVE(G)  W is G  unlink W
+//   reader 2:                                    link into D: ENOENT                                  looks again
 #pragma once
 
 #include "claim/claim.hpp"
@@ -23,6 +32,7 @@
 #include <lockfile/holder.hpp>
 #include <lockfile/scheme.hpp>
 
+#include <cerrno>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,11 +41,33 @@
 
 namespace lockfile::claim {
 
+[[nodiscard]] inline bool is_gone(os::Status error) noexcept { return error == ENOENT || error == ENOTDIR; }
+
 /// Where the record is.
 enum class Form : std::uint8_t {
   file,    ///< W
   inside,  ///< W/holder
   nested,  ///< W/holder/holder: where there are no hard links, a claim comes in inside a small directory
+  entry,   ///< an entry in the directory of the group that W names
+};
+
+/// One reader of a group.
+struct Member {
+  std::string entry;  ///< its name in the group's directory
+  os::FileInfo info;
+  bool foreign = false;
+  Record record;
+  Judgement judgement{Verdict::unknown, {}};
+  ProcessesSeen processes;
+  bool processes_visible = false;
+};
+
+/// The group that W names.
+struct Group {
+  std::string directory;  ///< D, beside W
+  os::File opened;        ///< D; closed where D is gone, or was not looked into
+  os::FileInfo info;
+  std::vector<Member> members;
 };
 
 /// What stood at W, with descriptors of it: a verdict belongs to a descriptor, for numbers of inodes are given out
@@ -61,13 +93,15 @@ struct Look {
   Judgement judgement{Verdict::unknown, {}};
   ProcessesSeen processes;
   bool processes_visible = false;
+  std::optional<Group> group;  ///< then `judgement` and `processes` are those of a member that keeps W, if one does
 };
 
 /// What a hold of ours has made W.
 struct Held {
   Form form = Form::file;
-  os::FileInfo word_info;  ///< the inode that W refers to while we hold
+  os::FileInfo word_info;  ///< the inode that W refers to while we hold; of an entry: not used
   os::File word;           ///< keeps the number of a directory that is not the claim's kept one
+  std::string group = {};  ///< of an entry: the group's directory
 };
 
 /// What came of trying to remove somebody else's hold.
@@ -90,9 +124,15 @@ class Word {
 
   /// A fresh look. Reads only. `own`: the caller's claim, if it has one; `known`: processes that it has looked at
   /// before.
-  [[nodiscard]] Look look(const Claim* own, const KnownProcesses* known = nullptr) const;
-  /// The holder, for people.
+  enum class Into : std::uint8_t {
+    word,   ///< a group's members are left alone
+    group,  ///< they are looked at, each
+  };
+  [[nodiscard]] Look look(const Claim* own, const KnownProcesses* known = nullptr, Into into = Into::group) const;
+  /// The holder, for people; of a group, one that keeps W.
   [[nodiscard]] Holder holder_of(const Look& look) const;
+  /// All of them. A group without members has none.
+  [[nodiscard]] std::vector<Holder> holders_of(const Look& look) const;
   /// What to sleep on until W changes. Takes the descriptors out of `look`.
   struct Watches {
     std::vector<Watch> on;
@@ -105,12 +145,20 @@ class Word {
   /// that directory, which is looked at last.
   [[nodiscard]] os::Status move_in(os::File word, Claim& claim, Held& held) const;
 
+  // Shared holds.
+  /// Enters the group that W names. ENOENT: it has closed, or the claim was cleared.
+  [[nodiscard]] os::Status join(const Look& look, Claim& claim, Held& held) const;
+  /// Makes W a group with `claim` as its first reader. EEXIST: W is there.
+  [[nodiscard]] os::Status make_group(Claim& claim, Access access, Held& held) const;
+  /// Makes a group of the reader that holds W alone and of `claim`. `removed`: done.
+  [[nodiscard]] Removal join_lone_reader(const Look& look, Claim& claim, Access access, Held& held) const;
+
   /// Removes a hold that `look` judged dead.
   [[nodiscard]] Removal break_stale(Look& look) const;
   /// Removes that hold (nonce and number), or, where `hold` is null, whoever holds now.
   [[nodiscard]] Removal break_forced(const Holder* hold, bool foreign_too) const;
 
-  [[nodiscard]] os::Result<bool> still_held(const Held& held) const noexcept;
+  [[nodiscard]] os::Result<bool> still_held(const Claim& claim, const Held& held) const noexcept;
 
   /// Locks a byte without waiting, except for signals.
   [[nodiscard]] os::Status lock_once(int descriptor, std::uint64_t byte) const noexcept;
@@ -127,7 +175,18 @@ class Word {
   [[nodiscard]] const Names& names() const noexcept { return *names_; }
 
  private:
-  void look_at_file(Look& look, const Claim* own, const KnownProcesses* known) const;
+  void look_at_file(Look& look, const Claim* own, const KnownProcesses* known, Into into) const;
+  void look_at_group(Look& look, const KnownProcesses* known) const;
+  [[nodiscard]] Member look_at_member(const Group& group, std::string entry, const KnownProcesses* known) const;
+  void sum_up(Look& look) const;
+  [[nodiscard]] Holder holder_in(const Look& look, const Member& member) const;
+  [[nodiscard]] os::Result<std::string> prepare_group(Claim& claim, Access access, std::uint64_t counter) const;
+  void undo_group(Claim& claim, std::uint64_t counter) const noexcept;
+  [[nodiscard]] os::Result<std::string> group_of(const Claim& claim) const;
+  [[nodiscard]] Ending leave(Claim& claim, const std::string& group) const;
+  [[nodiscard]] Removal close_group(Look& look) const;
+  [[nodiscard]] Removal remove_group(const Look& look, bool closed_by_us) const;
+  [[nodiscard]] Removal break_member(const Look& look, const Member& member) const;
   bool enter_word(Look& look) const;
   [[nodiscard]] Judgement judge_record(Look& look, Reading reading, const KnownProcesses* known) const;
   [[nodiscard]] bool name_of_earlier_boot(const Look& look) const;

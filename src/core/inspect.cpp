@@ -185,7 +185,9 @@ std::vector<Standing> list_locks(std::string_view directory, std::error_code& ec
     if (look.state == claim::Look::State::free || look.state == claim::Look::State::vacant) continue;
     const bool failed = look.state == claim::Look::State::failed;
     if (failed) look.foreign = true;
-    standing.push_back({name, word.holder_of(look)});
+    auto holders = word.holders_of(look);
+    if (holders.empty()) holders.push_back(word.holder_of(look));  // a group that its last reader did not close
+    for (Holder& each : holders) standing.push_back({name, std::move(each)});
     if (failed) standing.back().holder.note = "cannot be looked at: " + os::code_of(look.error).message();
   }
   return standing;

@@ -92,8 +92,21 @@ Step LockFileAttempt::try_step() {
         break;
     }
     if (!claim_) continue;  // somebody cleared it: another one
+<<<<<<< HEAD
     Look look = word_->look(claim_.get(), &waits_.known());
     if (auto step = react(look, failed)) return *std::move(step);
+=======
+    // A reader goes in without looking who is in.
+    const bool shared = request_.mode != Mode::exclusive;
+    Look look = word_->look(claim_.get(), &waits_.known(), shared ? claim::Word::Into::word : claim::Word::Into::group);
+    if (shared) {
+      bool changed = false;
+      if (auto step = enter_readers(look, changed)) return *std::move(step);
+      if (changed) continue;
+      if (look.group) look = word_->look(claim_.get(), &waits_.known());  // it has closed
+    }
+    if (auto step = react(look)) return *std::move(step);
+>>>>>>> eb86300 (Shared holds on lock files: a lone reader holds as a writer does, several form a group)
   }
   // What was refused again and again for another reason than that somebody is there is a failure, not a wait.
   if (failed.why) return failed;
@@ -138,7 +151,65 @@ std::optional<Failed> LockFileAttempt::find_claim() {
 LockFileAttempt::Published LockFileAttempt::publish(Failed& failed) {
   const bool by_link = scheme_.publish_ == Publish::link ||
                        (scheme_.publish_ == Publish::automatic && claim_->trial().link_scheme_works());
+  if (request_.mode != Mode::exclusive && !(by_link && may_be_lone_reader())) return publish_shared(failed);
   return by_link ? publish_link(failed) : publish_mkdir(failed);
+}
+
+// A second reader must be able to link the first one's claim, which the kernel forbids for another user's
+// (fs.protected_hardlinks, proc(5)): only where no other user comes.
+bool LockFileAttempt::may_be_lone_reader() const noexcept {
+  return claim_->directory().is_private_of(claim_->info().uid);
+}
+
+LockFileAttempt::Published LockFileAttempt::publish_shared(Failed& failed) {
+  const bool by_link = claim_->trial().hard_links;
+  claim::Trials& trials = claim_->directory().trials();
+  const os::Call call = by_link ? os::Call::link : os::Call::rename_new;
+  os::Status error = ENOSYS;
+  if (by_link || trials.rename_new_works(claim_->directory())) {
+    error = word_->make_group(*claim_, scheme_.terms_.access, held_);
+  }
+  if (os::cause_of(call, error) != os::Cause::unsupported) {
+    return answer(call, error, "cannot make a group of readers in '" + scheme_.path_.directory + "'", failed);
+  }
+  if (!by_link) trials.rename_new_refused(claim_->directory());
+  failed = Failed{
+      std::make_error_code(std::errc::operation_not_supported),
+      "cannot share: '" + scheme_.path_.directory + "' has neither hard links nor renaming that replaces nothing",
+      {}};
+  return Published::failed;
+}
+
+std::optional<Step> LockFileAttempt::enter_readers(Look& look, bool& changed) {
+  if (look.state != Look::State::held || look.foreign || look.own) return std::nullopt;
+  if (look.group) {
+    const os::Status error = word_->join(look, *claim_, held_);
+    if (error == 0) return held_by_us();
+    if (error == ENOENT || error == ESTALE) {
+      if (!claim_->cleared()) return std::nullopt;
+      lose_claim();
+      changed = true;
+      return std::nullopt;
+    }
+    return Failed{os::code_of(error), "cannot enter the readers of '" + scheme_.names_.word() + "'",
+                  word_->holder_of(look)};
+  }
+  const bool with_one = look.form == claim::Form::file && look.record.mode == Mode::shared &&
+                        look.judgement.verdict == Verdict::alive && claim_->trial().link_scheme_works();
+  if (!with_one) return std::nullopt;
+  const claim::Removal made = word_->join_lone_reader(look, *claim_, scheme_.terms_.access, held_);
+  switch (made.result) {
+    case claim::Removal::Result::removed:
+      return held_by_us();
+    case claim::Removal::Result::changed:
+      changed = true;
+      return std::nullopt;
+    case claim::Removal::Result::in_turn:
+      return waits_.in_turn(system(), word_->holder_of(look));
+    case claim::Removal::Result::refused:
+      break;
+  }
+  return Failed{made.error, made.what, word_->holder_of(look)};
 }
 
 // What a refused call means. `no`: look who is in the way; the claim may be gone by then.
@@ -364,7 +435,7 @@ std::error_code LockFileAttempt::release() noexcept {
 }
 
 bool LockFileAttempt::still_held(std::error_code& why) noexcept {
-  const auto still = word_->still_held(held_);
+  const auto still = word_->still_held(*claim_, held_);
   why = os::code_of(still.error);
   return still.value;
 }

@@ -5,6 +5,7 @@
 
 #include <lockfile/error.hpp>
 
+#include <algorithm>
 #include <new>
 
 namespace lockfile::schemes {
@@ -44,7 +45,11 @@ std::string_view LockFileScheme::name() const noexcept {
 }
 
 Traits LockFileScheme::traits() const noexcept {
+<<<<<<< HEAD
   return {.fence = true, .across_hosts = true, .event_wait = true, .handed_over = true};
+=======
+  return {.shared = true, .across_hosts = true, .event_wait = true, .handed_over = true};
+>>>>>>> eb86300 (Shared holds on lock files: a lone reader holds as a writer does, several form a group)
 }
 
 std::unique_ptr<Attempt> LockFileScheme::attempt(const Request& request) {
@@ -118,7 +123,7 @@ std::vector<Holder> LockFileScheme::holders(std::error_code& why) {
         if (i + 1 < tries) break;
         [[fallthrough]];
       case claim::Look::State::held:
-        return {word.holder_of(look)};
+        return word.holders_of(look);
     }
   }
   return {};
@@ -175,7 +180,13 @@ std::error_code LockFileScheme::break_once(const Holder& hold, Proof proof, bool
     const bool this_one = proof == Proof::forced;
     if (this_one && look.foreign && look.error != 0) return os::code_of(look.error);  // cannot be told now
     if (this_one == look.foreign) return errc::not_locked;
-    if (this_one && (look.record.nonce != hold.nonce || look.record.number != hold.number)) return errc::not_locked;
+    if (this_one) {
+      const auto stands = word.holders_of(look);
+      const bool there = std::any_of(stands.begin(), stands.end(), [&](const Holder& each) {
+        return each.nonce == hold.nonce && each.number == hold.number;
+      });
+      if (!there) return errc::not_locked;
+    }
     removal = word.break_forced(this_one ? &hold : nullptr, !this_one);
   }
   switch (removal.result) {
