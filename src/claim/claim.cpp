@@ -226,7 +226,9 @@ os::Status Claim::give_up() noexcept {
   // A kept directory is W now, and only REMOVE allows to touch what is in it.
   directory_name_.clear();
   kept_.close();
-  return write_head();
+  if (const os::Status error = write_head()) return error;
+  // The claim's own name goes now, and W may stay for a while: after a power cut the mark alone tells that it is stale.
+  return directory_->local() ? system().sync(file_.get()) : 0;
 }
 
 os::Status Claim::enter_directory(Access access) noexcept {

@@ -238,6 +238,12 @@ Removal Word::join_lone_reader(const Look& look, Claim& claim, Access access, He
         }
       }
       if (error == 0) {
+        // Its release may have found REMOVE taken: then it marks its claim and looks for a group after that, and we
+        // look for the mark after the group was made. One of us sees the other's deed.
+        const auto after = read_record_bytes(system(), look.file.get());
+        if (after.ok() && parse(after.value, now) == Reading::record && now.released) {
+          (void)system().unlink(at, entry.c_str());
+        }
         held = {Form::entry, {}, {}, members};
         return {Removal::Result::removed, {}, {}};
       }

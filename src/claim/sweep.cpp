@@ -39,6 +39,10 @@ class Sweeper {
       left.maker = Verdict::dead;
       left.note = "on its way out";
       if (clean_ == Clean::remove_dead) finish(take_apart(directory_, name.c_str()), left);
+    } else if (info.value.type == os::FileType::directory && side.suffix.ends_with(suffix::members)) {
+      look_at_group(name, side, left);
+    } else if (info.value.type == os::FileType::regular && is_a_group_file(side)) {
+      look_at_group_file(name, side, info.value, left);
     } else if (info.value.type == os::FileType::directory) {
       look_at_directory(name, side, std::move(file), left);
     } else if (info.value.type == os::FileType::regular) {
@@ -146,13 +150,23 @@ class Sweeper {
   }
 
   [[nodiscard]] bool claim_lives(const std::string& own_name, const SideName& side) const {
-    const auto opened = system().open(directory_.descriptor(), own_name.c_str(), os::Open::look, 0);
-    if (!opened.ok()) return false;
+    return verdict_on(directory_.descriptor(), own_name, side) == Verdict::alive;
+  }
+
+  [[nodiscard]] bool entry_lives(int group, const std::string& entry, const SideName& side) const {
+    const auto name = parse_entry_name(entry);
+    return verdict_on(group, entry, name ? SideName{name->nonce, {}} : side) != Verdict::dead;
+  }
+
+  // Of the maker of the claim at that name; dead: there is none.
+  [[nodiscard]] Verdict verdict_on(int at, const std::string& name, const SideName& side) const {
+    const auto opened = system().open(at, name.c_str(), os::Open::look, 0);
+    if (!opened.ok()) return opened.error == ENOENT ? Verdict::dead : Verdict::unknown;
     const os::File file(system(), opened.value);
     Leftover claim;
     Reading reading = Reading::foreign;
     judge_file(file.get(), side, claim, reading);
-    return claim.maker == Verdict::alive;
+    return claim.maker;
   }
 
   // `lockctl doctor` tries symbolic links out, and its claim is there for as long.
@@ -195,6 +209,64 @@ class Sweeper {
     } else if (left.maker == Verdict::dead) {
       finish(take_apart(directory_, name.c_str()), left);
     }
+  }
+
+  [[nodiscard]] static bool is_a_group_file(const SideName& side) {
+    return side.suffix.ends_with(suffix::group) || side.suffix.ends_with(suffix::joined);
+  }
+
+  // What a reader makes before it publishes it, or what was left of a group. Its maker alone publishes it: once the
+  // maker is known to be dead, W names it now or never.
+  void look_at_group(const std::string& name, const SideName& side, Leftover& left) const {
+    left.note = "of readers";
+    left.maker = Verdict::alive;
+    if (claim_lives(own_name(name, side), side)) return;
+    const auto opened = system().open(directory_.descriptor(), name.c_str(), os::Open::look, 0);
+    const os::File group(system(), opened.ok() ? opened.value : -1);
+    const auto entries = opened.ok() ? system().list(group.get()) : os::Result<std::vector<std::string>>{{}, ENOENT};
+    if (!entries.ok()) return;
+    // Without hard links a claim that is in has no other name.
+    for (const std::string& each : entries.value) {
+      if (entry_lives(group.get(), each, side)) return;
+    }
+    if (is_named_by_word(name, own_name(name, side), side)) return;
+    left.maker = Verdict::dead;
+    if (clean_ == Clean::look_only) return;
+    // Second names of claims, and nobody's holds.
+    for (const std::string& each : entries.value) (void)system().unlink(group.get(), each.c_str());
+    finish(system().remove_directory(directory_.descriptor(), name.c_str()), left);
+  }
+
+  void look_at_group_file(const std::string& name, const SideName& side, const os::FileInfo& info,
+                          Leftover& left) const {
+    left.note = "of readers";
+    left.maker = Verdict::alive;
+    if (claim_lives(own_name(name, side), side)) return;
+    const auto word = word_of(own_name(name, side), side);
+    // Where the lock's name cannot be told, by the number of names: W is one, as a rule.
+    const auto is_word = word ? directory_.refers_to(word->c_str(), info) : os::Result<bool>{info.links > 1, 0};
+    if (!is_word.ok() || is_word.value) return;
+    left.maker = Verdict::dead;
+    if (clean_ == Clean::remove_dead) finish(system().unlink(directory_.descriptor(), name.c_str()), left);
+  }
+
+  // Not to be told counts as yes.
+  [[nodiscard]] bool is_named_by_word(const std::string& group, const std::string& own_name,
+                                      const SideName& side) const {
+    std::optional<std::string> word = word_of(own_name, side);
+    if (!word) return true;
+    const auto opened = system().open(directory_.descriptor(), word->c_str(), os::Open::look, 0);
+    if (opened.error == ENOENT) return false;
+    if (!opened.ok()) return true;
+    const os::File file(system(), opened.value);
+    const auto bytes = read_record_bytes(system(), file.get());
+    return !bytes.ok() || parse_group(bytes.value) == group;
+  }
+
+  // The lock's name, where the side name spells it out.
+  [[nodiscard]] static std::optional<std::string> word_of(const std::string& own_name, const SideName& side) {
+    const std::string word = own_name.substr(0, own_name.size() - side.nonce.size() - 1);
+    return word.ends_with(".lock") ? std::optional<std::string>(word) : std::nullopt;
   }
 
   static void finish(os::Status status, Leftover& left) {

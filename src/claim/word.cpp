@@ -362,6 +362,11 @@ Word::Ending Word::release(Claim& claim, Held& held) const {
   // here: whoever comes next finds the mark and removes W.
   const os::Status marked = claim.give_up();
   ending.claim_gone = true;
+  if (claim.record().mode != Mode::exclusive && held.form == Form::file) {
+    // REMOVE was the second reader's, who has made a group with an entry of ours.
+    const auto group = group_of(claim);
+    if (group.ok() && !group.value.empty()) (void)leave(claim, group.value);
+  }
   const bool only_in_turn = error == 0 && os::cause_of(os::Call::try_lock, locked) == os::Cause::contention;
   ending.error = marked != 0 ? marked : only_in_turn ? 0 : error != 0 ? error : locked;
   return ending;

@@ -26,17 +26,18 @@ bool Oracle::excuse(Hold& hold) {
   return false;
 }
 
-std::string Oracle::granted(const Participant& by, std::uint64_t process, std::int64_t pid, std::size_t published,
-                            bool foreign) {
+std::string Oracle::granted(const Participant& by, Mode mode, std::uint64_t process, std::int64_t pid,
+                            std::size_t published, bool foreign) {
   Hold now;
   now.by = &by;
+  now.mode = mode;
   now.process = process;
   now.pid = pid;
   now.published = published;
   now.foreign = foreign;
   std::string wrong;
   for (Hold& each : holds_) {
-    if (each.ended || each.dead || each.lost || !wrong.empty()) continue;
+    if (each.ended || each.dead || each.lost || !wrong.empty() || !excludes(mode, each.mode)) continue;
     // Of two, the one that W meant first has been lost: the earlier one, or the new one, if it was broken before the
     // verb that got it has returned.
     Hold& first = now.published < each.published ? now : each;
@@ -127,9 +128,10 @@ std::string Oracle::break_ended(std::size_t which, bool said_broken) {
   return {};
 }
 
-const Hold* Oracle::live_hold() const noexcept {
-  const auto live = std::find_if(holds_.begin(), holds_.end(),
-                                 [](const Hold& each) { return !each.ended && !each.dead && !each.lost; });
+const Hold* Oracle::live_hold_against(Mode mode) const noexcept {
+  const auto live = std::find_if(holds_.begin(), holds_.end(), [&](const Hold& each) {
+    return !each.ended && !each.dead && !each.lost && excludes(mode, each.mode);
+  });
   return live == holds_.end() ? nullptr : &*live;
 }
 

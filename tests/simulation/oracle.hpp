@@ -1,6 +1,8 @@
 // What must never be: sentences about holders, judged from what the verbs told their callers.
 #pragma once
 
+#include <lockfile/holder.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -14,6 +16,7 @@ struct Participant;
 /// A hold as its caller sees it: from the return of the verb that granted it to the call that ends it.
 struct Hold {
   const Participant* by = nullptr;
+  Mode mode = Mode::exclusive;
   std::uint64_t process = 0;
   std::uint64_t child = 0;  ///< that it was handed to; 0: none
   std::int64_t pid = 0;
@@ -45,7 +48,7 @@ struct Numbered {
 class Oracle {
  public:
   /// What went wrong, as a sentence; empty: nothing.
-  [[nodiscard]] std::string granted(const Participant& by, std::uint64_t process, std::int64_t pid,
+  [[nodiscard]] std::string granted(const Participant& by, Mode mode, std::uint64_t process, std::int64_t pid,
                                     std::size_t published, bool foreign);
   /// A hold was told its fence.
   [[nodiscard]] std::string numbered(const Participant& by, std::size_t published, std::uint64_t fence);
@@ -60,7 +63,9 @@ class Oracle {
   void break_saw(std::size_t which, std::size_t step) noexcept { breaks_[which].seen_at = step; }
   [[nodiscard]] std::string break_ended(std::size_t which, bool said_broken);
   /// Is there a hold whose caller lives and has not ended it, and that is not known to be lost?
-  [[nodiscard]] const Hold* live_hold() const noexcept;
+  [[nodiscard]] const Hold* live_hold() const noexcept { return live_hold_against(Mode::exclusive); }
+  /// One that excludes a hold of that mode.
+  [[nodiscard]] const Hold* live_hold_against(Mode mode) const noexcept;
   [[nodiscard]] const Hold* hold_of(const Participant& by) const noexcept;
 
  private:

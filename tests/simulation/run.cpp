@@ -34,7 +34,7 @@ Run::Run(const Scenario& scenario, Chooser& chooser, bool tracing)
   Process nobody;
   Host nowhere;
   nobody.host = &nowhere;
-  (void)world_.make_directory(nobody, &world_.root(), "d", 0777);
+  (void)world_.make_directory(nobody, &world_.root(), "d", scenario.kind.others_write ? 0777 : 0755);
   early_ticks_ = scenario.early_ticks;
 }
 
@@ -515,7 +515,7 @@ void Run::ended_by(std::string_view message) noexcept {
 }
 
 bool Run::nobody_else_is_busy(const Participant& self) const {
-  return oracle_.live_hold() == nullptr &&
+  return oracle_.live_hold_against(self.mode) == nullptr &&
          std::none_of(participants_.begin(), participants_.end(), [&](const Participant& each) {
            return &each != &self && (!each.verb.empty() || each.state == Participant::State::gone);
          });
@@ -523,14 +523,15 @@ bool Run::nobody_else_is_busy(const Participant& self) const {
 
 // Everybody waits or has ended. A lock that nobody holds has nobody asleep beside it who will not look again soon.
 void Run::check_sleepers() {
-  if (!scenario_.wakes_by_events || oracle_.live_hold() != nullptr) return;
+  if (!scenario_.wakes_by_events) return;
   for (const Participant& each : participants_) {
+    if (oracle_.live_hold_against(each.mode) != nullptr) continue;
     if (each.state != Participant::State::asleep || each.stopped || each.verb.empty()) continue;
     if (each.wakes_at && *each.wakes_at <= world_.peek_now() + soon) continue;
     const bool somebody_stopped =
         std::any_of(participants_.begin(), participants_.end(), [](const Participant& other) { return other.stopped; });
     if (somebody_stopped) continue;
-    violated(each.name + " sleeps, and nobody holds the lock");
+    violated(each.name + " sleeps, and nobody who holds the lock keeps it out");
     return;
   }
 }
@@ -651,21 +652,21 @@ bool Script::acquire_as(std::string_view verb, const Wait& wait, std::optional<s
   begin(verb);
   if (limit) self_.deadline = run_.world().peek_now() + *limit;
   std::error_code error;
-  const bool granted = lock.acquire(wait, error);
+  const bool granted = lock.acquire(self_.mode, wait, error);
   run_.say("==> " + std::string(verb) + ": " + (granted ? "granted" : error.message()));
   const bool refused = error == errc::already_locked || error == errc::timed_out;
   end(error, refused);
   self_.deadline.reset();
   if (refused && undisturbed_ && !run_.scenario().errors_allowed && run_.nobody_else_is_busy(self_) &&
       verbs_before_ == run_.verbs()) {
-    run_.violated("nobody held the lock, and " + self_.name + " was refused it");
+    run_.violated("nobody kept " + self_.name + " out, and it was refused the lock");
   }
   if (granted) {
     const std::size_t published = self_.published;
     const std::uint64_t fence = lock.fence();
     in_section([&] {
-      run_.violated(
-          run_.oracle().granted(self_, self_.process->process.id, self_.process->process.pid, published, false));
+      run_.violated(run_.oracle().granted(self_, self_.mode, self_.process->process.id, self_.process->process.pid,
+                                          published, false));
       if (options_.fence) run_.violated(run_.oracle().numbered(self_, published, fence));
     });
   }
@@ -769,7 +770,8 @@ bool Script::plain_mkdir() {
   if (made != 0) return false;
   const std::size_t published = self_.published;
   in_section([&] {
-    run_.violated(run_.oracle().granted(self_, self_.process->process.id, self_.process->process.pid, published, true));
+    run_.violated(run_.oracle().granted(self_, Mode::exclusive, self_.process->process.id, self_.process->process.pid,
+                                        published, true));
   });
   return true;
 }

@@ -70,6 +70,7 @@ struct Participant {
   const os::Mutex* mutex = nullptr;
   std::optional<std::chrono::steady_clock::time_point> deadline;  // of the verb it is in
   std::string_view verb;                                          // that it is in; empty: none
+  Mode mode = Mode::exclusive;                                    // that it asks for
   std::optional<std::size_t> breaks;                              // the break of whoever holds that it is at
   std::size_t published = 0;                                      // the step in which it last made W its own
   bool removes = false;                                           // it has begun to
@@ -253,6 +254,8 @@ class Script {
   bool acquire_and_keep();
   void hand_over(SimulatedProcess& child);
   bool try_acquire() { return acquire_as("try", std::chrono::milliseconds(0), std::nullopt); }
+  /// What is acquired from now on.
+  void in_mode(Mode mode) { self_.mode = mode; }
   void release();
   void pair() {
     if (acquire()) release();

@@ -37,6 +37,7 @@ const std::vector<Scenario>& scenarios() {
     add_breaks(made);
     add_faults(made);
     add_network(made);
+    add_readers(made);
     add_fences(made);
     add_chance(made);
     add_findings(made);

@@ -34,6 +34,7 @@ void add_deaths(std::vector<Scenario>& all);
 void add_breaks(std::vector<Scenario>& all);
 void add_faults(std::vector<Scenario>& all);
 void add_network(std::vector<Scenario>& all);
+void add_readers(std::vector<Scenario>& all);
 void add_fences(std::vector<Scenario>& all);
 void add_chance(std::vector<Scenario>& all);
 void add_findings(std::vector<Scenario>& all);

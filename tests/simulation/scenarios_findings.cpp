@@ -34,7 +34,7 @@ void use_own_file(Script& me, std::string_view bytes) {
   const auto made = system.open(os::no_directory, "/d/f.lock", os::Open::create, 0644);
   if (!made.ok()) return;
   const Process& own = me.self().process->process;
-  me.run().violated(oracle.granted(me.self(), own.id, own.pid, me.run().steps(), true));
+  me.run().violated(oracle.granted(me.self(), Mode::exclusive, own.id, own.pid, me.run().steps(), true));
   if (!bytes.empty()) (void)system.write(made.value, bytes, 0);
   system.close(made.value);
   me.pause();

@@ -1,6 +1,7 @@
 // Calls as steps.
 #include "simulation/system.hpp"
 
+#include "claim/names.hpp"
 #include "simulation/run.hpp"
 
 #include <cerrno>
@@ -26,6 +27,11 @@ const char* shown(os::Open how) noexcept {
       break;
   }
   return " as a directory";
+}
+
+// Whoever gives its claim that name may hold by it: W, in W, or a reader's entry in a group.
+bool is_a_hold(std::string_view name) {
+  return name == Run::word || name == "holder" || claim::parse_entry_name(name).has_value();
 }
 
 }  // namespace
@@ -150,7 +156,7 @@ os::Status SimulatedSystem::link(int from_at, const char* from, int to_at, const
   if (const os::Status error = step()) return error;
   const os::Status done = world().link(self_, source.directory, source.name, target.directory, target.name);
   say(done, "link ", from, " as ", to);
-  if (done == 0 && (target.name == Run::word || target.name == "holder")) run_.oracle_published();
+  if (done == 0 && is_a_hold(target.name)) run_.oracle_published();
   return done;
 }
 
@@ -199,7 +205,7 @@ os::Status SimulatedSystem::rename_as(int from_at, const char* from, int to_at, 
   if (const os::Status error = step()) return error;
   const os::Status done = world().rename(self_, source.directory, source.name, target.directory, target.name, replace);
   say(done, "rename ", from, " to ", to, replace ? "" : ", replacing nothing");
-  if (done == 0 && (target.name == Run::word || target.name == "holder")) run_.oracle_published();
+  if (done == 0 && is_a_hold(target.name)) run_.oracle_published();
   return done;
 }
 
