@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace lockctl {
 
 Json to_json(const lockfile::Holder& holder) {
@@ -30,12 +32,18 @@ Json to_json(const lockfile::Holder& holder) {
   return json;
 }
 
-Json lock_to_json(std::string_view path, std::string_view lock_file, const std::optional<lockfile::Holder>& holder) {
+Json lock_to_json(std::string_view path, std::string_view lock_file, std::span<const lockfile::Holder> holders) {
+  // Of several that share it, one that keeps it.
+  const auto keeps = std::find_if(holders.begin(), holders.end(),
+                                  [](const auto& each) { return each.verdict != lockfile::Verdict::dead; });
+  const auto first = keeps == holders.end() ? holders.begin() : keeps;
   Json json = Json::object();
   json["path"] = path;
   json["lock_file"] = lock_file;
-  json["state"] = holder ? state_of(*holder) : "free";
-  json["holder"] = holder ? to_json(*holder) : Json(nullptr);
+  json["state"] = holders.empty() ? "free" : state_of(*first);
+  json["holder"] = holders.empty() ? Json(nullptr) : to_json(*first);
+  json["holders"] = Json::array();
+  for (const lockfile::Holder& each : holders) json["holders"].push_back(to_json(each));
   return json;
 }
 

@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include <optional>
+#include <span>
 #include <string_view>
 
 namespace lockctl {
@@ -13,9 +13,10 @@ namespace lockctl {
 using Json = nlohmann::ordered_json;
 
 [[nodiscard]] Json to_json(const lockfile::Holder& holder);
-/// One lock: path, lock file, state ("free", "held", "stale") and holder (null when free).
+/// One lock: path, lock file, state ("free", "held", "stale"), holder (null when free; of several that share it, one
+/// that keeps it) and all holders.
 [[nodiscard]] Json lock_to_json(std::string_view path, std::string_view lock_file,
-                                const std::optional<lockfile::Holder>& holder);
+                                std::span<const lockfile::Holder> holders);
 /// On standard output, in ASCII: names and reasons are written by strangers, and what is not UTF-8 is replaced.
 void print_json(const Json& value);
 

@@ -58,9 +58,12 @@ int list(const ListOptions& options) {
     return status(Exit::ok);
   }
   Json all = Json::array();
-  for (const auto& [name, holder] : locks) {
+  for (std::size_t i = 0; i < locks.size();) {
+    const std::string& name = locks[i].name;
+    std::vector<lockfile::Holder> holders;
+    for (; i < locks.size() && locks[i].name == name; ++i) holders.push_back(locks[i].holder);
     const std::string lock_file = inside(options.directory, name);
-    all.push_back(lock_to_json(path_of(lock_file), lock_file, holder));
+    all.push_back(lock_to_json(path_of(lock_file), lock_file, holders));
   }
   print_json(all);
   return status(Exit::ok);

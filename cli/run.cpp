@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <memory>
@@ -28,9 +29,31 @@ struct RunOptions {
   std::vector<std::string> command;
   std::optional<Seconds> timeout;
   bool try_only = false;
+  bool shared = false;
   std::optional<int> conflict_status;
   lockfile::Options lock;
 };
+
+lockfile::Mode mode_of(const RunOptions& options) {
+  return options.shared ? lockfile::Mode::shared : lockfile::Mode::exclusive;
+}
+
+// Of several that share the lock, ours.
+lockfile::Holder own_hold(const lockfile::Lock& lock) {
+  try {
+    std::vector<lockfile::Holder> all = lock.holders();
+    const auto own = std::find_if(all.begin(), all.end(), [](const auto& each) { return each.this_process; });
+    if (own != all.end()) {
+      return *own;
+    }
+    if (!all.empty()) {
+      return all.front();
+    }
+  } catch (const lockfile::Error&) {
+    // Only a nested run is told less.
+  }
+  return {};
+}
 
 int status_of_conflict(const RunOptions& options, Exit otherwise) {
   return options.conflict_status.value_or(status(otherwise));
@@ -53,9 +76,9 @@ std::optional<int> wait_for(lockfile::Lock& lock, const RunOptions& options, con
   std::optional<int> failed;
   try {
     if (options.timeout) {
-      lock.acquire({*options.timeout, companion.stop_token()});
+      lock.acquire(mode_of(options), {*options.timeout, companion.stop_token()});
     } else {
-      lock.acquire({lockfile::for_ever, companion.stop_token()});
+      lock.acquire(mode_of(options), {lockfile::for_ever, companion.stop_token()});
     }
     companion.finish();
   } catch (const lockfile::LockStopped&) {
@@ -78,7 +101,7 @@ std::optional<int> wait_for(lockfile::Lock& lock, const RunOptions& options, con
 // Nothing: it is ours; else the exit status.
 std::optional<int> acquire(lockfile::Lock& lock, const RunOptions& options, const BlockedSignals& signals) {
   try {
-    lock.acquire(Seconds::zero());
+    lock.acquire(mode_of(options), Seconds::zero());
     return std::nullopt;
   } catch (const lockfile::LockFailed& error) {
     return status_of_failure(error);
@@ -168,9 +191,7 @@ int run_command(lockfile::Lock& lock, const RunOptions& options, const BlockedSi
 
   std::error_code no_guard;  // the record's pid is enough within one pid namespace, the guard is for the others
   Descriptor guard(lock.share_guard(no_guard));
-  std::error_code no_look;
-  const auto holder = lock.holder(no_look);
-  Child child(options.command, environment_within(lock.path(), holder.value_or(lockfile::Holder{}), lock.fence()),
+  Child child(options.command, environment_within(lock.path(), own_hold(lock), lock.fence()),
               no_guard ? -1 : guard.number(), inheritance);
   guard.close();
   const auto fate = hand_over(lock, options, child);
@@ -247,6 +268,7 @@ SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to its proce
 Examples:
   lockctl run /var/spool/app --timeout 1m -- ./deliver --all
   lockctl run ledger --try -- sh -c 'echo paid >> ledger'
+  lockctl run catalogue --shared -- ./report        # many reports at once, none while `lockctl run catalogue` updates
   lockctl run /srv/pages --fence -- sh -c 'upload --if-newer-than "$LOCKCTL_FENCE" /srv/pages')";
 
 }  // namespace
@@ -259,8 +281,13 @@ void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& comm
   CLI::Option* const timeout = add_timeout(*run_app, options->timeout);
   run_app->add_flag("--try", options->try_only, "do not wait: give up at once when somebody else holds it")
       ->excludes(timeout);
-  run_app->add_flag("--fence", options->lock.fence,
-                    "number this hold, larger than any before on PATH: LOCKCTL_FENCE; kept in PATH.lock.fence");
+  CLI::Option* const shared =
+      run_app->add_flag("--shared", options->shared,
+                        "together with other runs that are --shared; a run without it waits until all have left");
+  run_app
+      ->add_flag("--fence", options->lock.fence,
+                 "number this hold, larger than any before on PATH: LOCKCTL_FENCE; kept in PATH.lock.fence")
+      ->excludes(shared);
   run_app->add_option("--reason", options->lock.reason, "shown to whoever asks who holds it; at most 400 bytes")
       ->type_name("TEXT");
   run_app->add_option("--scheme", options->lock.scheme, "auto, link or mkdir")

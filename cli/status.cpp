@@ -8,7 +8,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
+#include <vector>
 
 namespace lockctl {
 namespace {
@@ -18,15 +20,16 @@ struct StatusOptions {
   bool json = false;
 };
 
-void print_text(std::string_view path, const std::optional<lockfile::Holder>& holder) {
+void print_text(std::string_view path, const std::vector<lockfile::Holder>& holders) {
   const std::string name = escape(lock_file_of(path));
-  if (!holder) {
+  if (holders.empty()) {
     fmt::print("{}: free\n", name);
     hint_at_lock_file_name(path);
-    return;
   }
-  const bool stale = holder->verdict == lockfile::Verdict::dead;
-  fmt::print("{}: {}{}\n", name, stale ? "stale: " : "", escape(holder->describe()));
+  for (const lockfile::Holder& each : holders) {
+    const bool stale = each.verdict == lockfile::Verdict::dead;
+    fmt::print("{}: {}{}\n", name, stale ? "stale: " : "", escape(each.describe()));
+  }
 }
 
 int status_of_all(const StatusOptions& options) {
@@ -36,12 +39,13 @@ int status_of_all(const StatusOptions& options) {
   for (const std::string& path : options.paths) {
     try {
       const lockfile::FileLock lock(path);
-      const auto holder = lock.holder();
-      held = held || (holder && holder->verdict != lockfile::Verdict::dead);
+      const auto holders = lock.holders();
+      held = held || std::any_of(holders.begin(), holders.end(),
+                                 [](const auto& each) { return each.verdict != lockfile::Verdict::dead; });
       if (options.json) {
-        all.push_back(lock_to_json(lock.path(), lock_file_of(lock.path()), holder));
+        all.push_back(lock_to_json(lock.path(), lock_file_of(lock.path()), holders));
       } else {
-        print_text(path, holder);
+        print_text(path, holders);
       }
     } catch (const lockfile::Error& error) {
       failed = true;

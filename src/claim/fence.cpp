@@ -123,7 +123,7 @@ class Numbering {
     const os::Status locked = guarded ? word_.lock_once(claim_.descriptor(), byte) : 0;
     if (os::cause_of(os::Call::try_lock, locked) == os::Cause::contention) return lost();  // it is being broken
     if (locked != 0) return failed(os::Call::try_lock, locked, "cannot lock '" + word_.names().word() + "'");
-    const auto ours = word_.still_held(held_);
+    const auto ours = word_.still_held(claim_, held_);
     if (!ours.ok()) return failed(os::Call::stat_at, ours.error, "cannot look at '" + word_.names().word() + "'");
     if (!ours.value) return lost();
     os::Call call = os::Call::rename;

@@ -40,7 +40,8 @@ std::string Holder::who() const {
 }
 
 std::string Holder::describe() const {
-  std::string text = "held by " + who();
+  std::string text = mode == Mode::exclusive ? "held by " : "held " + std::string(to_string(mode)) + " by ";
+  text += who();
   if (since) text += " since " + os::Process::current().system().local_time(*since);
   text += " (" + std::string(to_string(verdict));
   // "alive" says it all; what is less than that needs its reason.

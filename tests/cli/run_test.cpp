@@ -205,6 +205,24 @@ TEST(run, says_that_the_lock_was_lost_and_keeps_the_exit_status) {
   EXPECT_TRUE(here.names().empty());
 }
 
+TEST(run, shares_with_others_that_share) {
+  const Directory here;
+  HeldLock one(here, "x", {"--shared"});
+  HeldLock two(here, "x", {"--shared"});
+  EXPECT_EQ(lockctl(here, {"run", "x", "--try", "--", "true"}).status, conflict);
+  const string both = lockctl(here, {"status", "x"}).out;
+  EXPECT_EQ(std::count(both.begin(), both.end(), '\n'), 2) << both;
+  EXPECT_NE(both.find("held shared by pid"), string::npos) << both;
+  Peer writer(lockctl_start(here, {"run", "x", "--", "sh", "-c", "echo in"}));
+  one.finish();
+  two.finish();
+  EXPECT_EQ(writer.line(), "in");
+  EXPECT_EQ(writer.wait(), 0);
+  EXPECT_TRUE(here.names().empty());
+  HeldLock holder(here, "x", {});
+  EXPECT_EQ(lockctl(here, {"run", "x", "--shared", "--try", "--", "true"}).status, conflict);
+}
+
 TEST(run, keeps_the_lock_until_the_command_ends_though_lockctl_is_killed) {
   const Directory here;
   const string command = "echo $$; read go; echo first >> log";

@@ -81,6 +81,21 @@ void touches_only_the_dead(std::string_view place, std::string_view bytes) {
   }
 }
 
+// A group of readers whose directory is not there is nobody's hold; one with another name there is a stranger's.
+void closes_only_what_is_a_group(std::string_view bytes, std::string_view members) {
+  const auto side = parse_side_name(members);
+  const bool closed = side && side->suffix.ends_with(suffix::members);
+  plant(places[0], bytes);
+  lockfile::FileLock lock(directory() / "a");
+  const auto holder = lock.holder();
+  law(holder.has_value() != closed, "a closed group holds nothing, and a stranger's file does", bytes);
+  law(directory().read(places[0]) == bytes, "a look touches nothing", bytes);
+  std::error_code error;
+  const bool acquired = lock.acquire(0s, error);
+  law(acquired == closed, "a closed group is taken over, and nothing else", bytes);
+  law(acquired || directory().read(places[0]) == bytes, "a stranger's file is untouched", bytes);
+}
+
 void clears_only_the_dead(std::string_view bytes) {
   Record record;
   const Reading reading = parse(bytes, record);
@@ -98,6 +113,10 @@ void clears_only_the_dead(std::string_view bytes) {
 }
 
 void obeys_the_laws(std::string_view bytes) {
+  if (const auto members = parse_group(bytes)) {
+    closes_only_what_is_a_group(bytes, *members);
+    return;
+  }
   // One place for each input: a search tries many of about the same bytes, and reaches all.
   touches_only_the_dead(places[bytes.size() % places.size()], bytes);
   clears_only_the_dead(bytes);

@@ -56,14 +56,11 @@ std::string obey(std::unique_ptr<FileLock>& lock, const std::string& line, Deadl
       lock->acquire(wait_of(in));
       return "held";
     }
-<<<<<<< HEAD
     if (verb == "fence") return std::to_string(lock->fence());
-=======
     if (verb == "share") {
       lock->acquire(lockfile::Mode::shared, wait_of(in));
       return "held";
     }
->>>>>>> eb86300 (Shared holds on lock files: a lone reader holds as a writer does, several form a group)
     if (verb == "release") {
       lock->release();
       return "released";

@@ -21,8 +21,8 @@ TEST(Names, side_names_that_would_be_too_long_are_hashed) {
   const std::string longest(250, 'x');
   const Names names(longest);
   EXPECT_LE(names.side(nonce, suffix::taken_away(UINT64_MAX)).size(), 250U);
-  EXPECT_EQ(Names(std::string(193, 'x')).side(nonce, suffix::numbering(UINT64_MAX)).size(), 250U);
-  const std::string side = names.side(nonce, suffix::numbering(UINT64_MAX));
+  EXPECT_EQ(Names(std::string(191, 'x')).side(nonce, suffix::numbered(UINT64_MAX, suffix::members)).size(), 250U);
+  const std::string side = names.side(nonce, suffix::numbered(UINT64_MAX, suffix::members));
   EXPECT_LE(side.size(), 250U);
   EXPECT_TRUE(side.starts_with(".lf-"));
   const auto parsed = parse_side_name(side);
@@ -31,11 +31,24 @@ TEST(Names, side_names_that_would_be_too_long_are_hashed) {
   EXPECT_NE(Names(longest + "y").side(nonce), names.side(nonce));
 }
 
+TEST(Names, entries_of_readers_are_recognised_and_nothing_else) {
+  const std::string nonce = make_nonce(boot, 1);
+  const auto entry = parse_entry_name(entry_name(nonce, 12));
+  ASSERT_TRUE(entry);
+  EXPECT_EQ(entry->nonce, nonce);
+  EXPECT_EQ(entry->number, 12U);
+  for (const std::string& other :
+       {std::string(), nonce, nonce + ".", nonce + ".012", nonce + ".1x", nonce + ".-1", "x" + nonce + ".1"}) {
+    EXPECT_FALSE(parse_entry_name(other)) << other;
+  }
+}
+
 TEST(Names, every_side_name_is_recognised_and_nothing_else) {
   const std::string nonce = make_nonce(boot, 1);
   for (const std::string& end :
        {std::string(), std::string(suffix::trial), std::string(suffix::directory), std::string(suffix::entry),
-        suffix::taken_away(0), suffix::taken_away(12), suffix::numbering(7)}) {
+        suffix::taken_away(0), suffix::taken_away(12), suffix::numbering(7), suffix::numbered(3, suffix::group),
+        suffix::numbered(4, suffix::members), suffix::numbered(5, suffix::joined)}) {
     for (const std::string& locked :
          {std::string("a"), std::string("a.lock"), std::string("a.lock.b"), std::string(".lf-"),
           std::string(".lf-a-long-enough-name"), ".lf-0123456789abcdef-" + nonce}) {

@@ -188,5 +188,16 @@ TEST(Printable, shows_utf8_and_escapes_the_rest) {
   EXPECT_EQ(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
 }
 
+TEST(Groups, are_read_as_they_are_written_and_nothing_else_is) {
+  const std::string text = format_group("a.lock.32f3e2209c0e0ca717eb9b9e.1.members");
+  EXPECT_EQ(parse_group(text), "a.lock.32f3e2209c0e0ca717eb9b9e.1.members");
+  Record record;
+  EXPECT_EQ(parse(text, record), Reading::foreign);
+  for (std::size_t cut = 0; cut < text.size(); ++cut) EXPECT_FALSE(parse_group(text.substr(0, cut))) << cut;
+  EXPECT_FALSE(parse_group(text + "x"));
+  EXPECT_FALSE(parse_group("x" + text));
+  EXPECT_FALSE(parse_group(text + std::string(longest_record, ' ')));
+}
+
 }  // namespace
 }  // namespace lockfile::claim

@@ -92,21 +92,16 @@ Step LockFileAttempt::try_step() {
         break;
     }
     if (!claim_) continue;  // somebody cleared it: another one
-<<<<<<< HEAD
-    Look look = word_->look(claim_.get(), &waits_.known());
-    if (auto step = react(look, failed)) return *std::move(step);
-=======
     // A reader goes in without looking who is in.
     const bool shared = request_.mode != Mode::exclusive;
     Look look = word_->look(claim_.get(), &waits_.known(), shared ? claim::Word::Into::word : claim::Word::Into::group);
     if (shared) {
       bool changed = false;
-      if (auto step = enter_readers(look, changed)) return *std::move(step);
+      if (auto step = enter_readers(look, failed, changed)) return *std::move(step);
       if (changed) continue;
       if (look.group) look = word_->look(claim_.get(), &waits_.known());  // it has closed
     }
-    if (auto step = react(look)) return *std::move(step);
->>>>>>> eb86300 (Shared holds on lock files: a lone reader holds as a writer does, several form a group)
+    if (auto step = react(look, failed)) return *std::move(step);
   }
   // What was refused again and again for another reason than that somebody is there is a failure, not a wait.
   if (failed.why) return failed;
@@ -180,11 +175,11 @@ LockFileAttempt::Published LockFileAttempt::publish_shared(Failed& failed) {
   return Published::failed;
 }
 
-std::optional<Step> LockFileAttempt::enter_readers(Look& look, bool& changed) {
+std::optional<Step> LockFileAttempt::enter_readers(Look& look, Failed& failed, bool& changed) {
   if (look.state != Look::State::held || look.foreign || look.own) return std::nullopt;
   if (look.group) {
     const os::Status error = word_->join(look, *claim_, held_);
-    if (error == 0) return held_by_us();
+    if (error == 0) return held_by_us(failed);
     if (error == ENOENT || error == ESTALE) {
       if (!claim_->cleared()) return std::nullopt;
       lose_claim();
@@ -200,7 +195,7 @@ std::optional<Step> LockFileAttempt::enter_readers(Look& look, bool& changed) {
   const claim::Removal made = word_->join_lone_reader(look, *claim_, scheme_.terms_.access, held_);
   switch (made.result) {
     case claim::Removal::Result::removed:
-      return held_by_us();
+      return held_by_us(failed);
     case claim::Removal::Result::changed:
       changed = true;
       return std::nullopt;

@@ -55,16 +55,11 @@ class LockFileAttempt final : public Attempt {
   [[nodiscard]] Published answer(os::Call call, os::Status error, std::string what, Failed& failed);
   [[nodiscard]] Published own_name_refused(os::Status error, Failed& failed);
   [[nodiscard]] Published move_in(os::File word, Failed& failed);
-<<<<<<< HEAD
   [[nodiscard]] std::optional<Step> react(claim::Look& look, Failed& failed);
-  [[nodiscard]] std::optional<Step> held_by_us(Failed& failed);
-=======
-  [[nodiscard]] std::optional<Step> react(claim::Look& look);
   [[nodiscard]] bool may_be_lone_reader() const noexcept;
   /// Nothing: no reader to go in with; the look tells what to do.
-  [[nodiscard]] std::optional<Step> enter_readers(claim::Look& look, bool& changed);
-  [[nodiscard]] Step held_by_us() noexcept;
->>>>>>> eb86300 (Shared holds on lock files: a lone reader holds as a writer does, several form a group)
+  [[nodiscard]] std::optional<Step> enter_readers(claim::Look& look, Failed& failed, bool& changed);
+  [[nodiscard]] std::optional<Step> held_by_us(Failed& failed);
   void sweep_once() noexcept;
   void lose_claim() noexcept;
   [[nodiscard]] os::System& system() const noexcept { return claim_->directory().system(); }

@@ -45,11 +45,7 @@ std::string_view LockFileScheme::name() const noexcept {
 }
 
 Traits LockFileScheme::traits() const noexcept {
-<<<<<<< HEAD
-  return {.fence = true, .across_hosts = true, .event_wait = true, .handed_over = true};
-=======
-  return {.shared = true, .across_hosts = true, .event_wait = true, .handed_over = true};
->>>>>>> eb86300 (Shared holds on lock files: a lone reader holds as a writer does, several form a group)
+  return {.shared = true, .fence = true, .across_hosts = true, .event_wait = true, .handed_over = true};
 }
 
 std::unique_ptr<Attempt> LockFileScheme::attempt(const Request& request) {
