@@ -31,9 +31,6 @@ void Word::look_at_group(Look& look, const KnownProcesses* known) const {
     look.foreign = true;
     look.judgement = {Verdict::unknown, note};
   };
-  // Only beside W, by a name that a claim gives: what a file says leads nowhere else.
-  const auto side = parse_side_name(group.directory);
-  if (!side || !side->suffix.ends_with(suffix::members)) return stranger("not a group of readers");
   const auto opened = system().open(directory_->descriptor(), group.directory.c_str(), os::Open::look, 0);
   if (opened.error == ENOENT) {
     look.judgement = {Verdict::dead, "no reader is left"};

@@ -128,6 +128,13 @@ void Word::look_at_file(Look& look, const Claim* own, const KnownProcesses* know
     return;
   }
   if (auto members = parse_group(bytes.value); members && look.form == Form::file) {
+    // Only beside W, by a name that a claim of this lock gives: what a file says leads nowhere else.
+    const auto side = parse_side_name(*members);
+    if (!side || !side->suffix.ends_with(suffix::members) || *members != names_->side(side->nonce, side->suffix)) {
+      look.foreign = true;
+      look.judgement.note = "not a group of readers";
+      return;
+    }
     look.group.emplace();
     look.group->directory = *std::move(members);
     if (into == Into::group) look_at_group(look, known);

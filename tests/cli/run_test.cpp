@@ -214,8 +214,8 @@ TEST(run, shares_with_others_that_share) {
   EXPECT_EQ(std::count(both.begin(), both.end(), '\n'), 2) << both;
   EXPECT_NE(both.find("held shared by pid"), string::npos) << both;
   Peer writer(lockctl_start(here, {"run", "x", "--", "sh", "-c", "echo in"}));
-  one.finish();
-  two.finish();
+  EXPECT_EQ(one.let_go(), 0);
+  EXPECT_EQ(two.let_go(), 0);
   EXPECT_EQ(writer.line(), "in");
   EXPECT_EQ(writer.wait(), 0);
   EXPECT_TRUE(here.names().empty());

@@ -84,7 +84,8 @@ void touches_only_the_dead(std::string_view place, std::string_view bytes) {
 // A group of readers whose directory is not there is nobody's hold; one with another name there is a stranger's.
 void closes_only_what_is_a_group(std::string_view bytes, std::string_view members) {
   const auto side = parse_side_name(members);
-  const bool closed = side && side->suffix.ends_with(suffix::members);
+  const bool closed =
+      side && side->suffix.ends_with(suffix::members) && members == Names("a").side(side->nonce, side->suffix);
   plant(places[0], bytes);
   lockfile::FileLock lock(directory() / "a");
   const auto holder = lock.holder();

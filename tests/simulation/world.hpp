@@ -129,7 +129,7 @@ struct FileSystemKind {
   bool rename_new = true;
   bool byte_locks = true;
   bool notices = true;
-  bool others_write = true;  ///< the directory of the lock is everybody's
+  bool others_write = true;    ///< the directory of the lock is everybody's
   bool forgets_names = false;  ///< a power cut takes what was done to a directory since it was last synced
 };
 
