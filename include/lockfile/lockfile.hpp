@@ -2,6 +2,7 @@
 #pragma once
 
 #include <lockfile/error.hpp>
+#include <lockfile/fenced_file.hpp>
 #include <lockfile/file_lock.hpp>
 #include <lockfile/holder.hpp>
 #include <lockfile/inspect.hpp>

@@ -44,6 +44,14 @@ bool Directory::is_at(const std::string& path) const noexcept {
   return now.ok() && now.value.same_inode(info_);
 }
 
+// The descriptor that is kept cannot be synced: it was opened without the right to read.
+os::Status Directory::sync() const noexcept {
+  const auto opened = system().open(descriptor(), ".", os::Open::look, 0);
+  if (!opened.ok()) return opened.error;
+  const os::File readable(system(), opened.value);
+  return system().sync(readable.get());
+}
+
 os::Result<bool> Directory::refers_to(int at, const char* name, const os::FileInfo& inode) const noexcept {
   os::Result<os::FileInfo> now;
   if (local()) {

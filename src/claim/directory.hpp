@@ -30,6 +30,9 @@ class Directory {
   /// Does `path` still name this directory?
   [[nodiscard]] bool is_at(const std::string& path) const noexcept;
 
+  /// Its names are on the disk then (fsync(2)).
+  [[nodiscard]] os::Status sync() const noexcept;
+
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
   [[nodiscard]] std::uint64_t device() const noexcept { return info_.device; }
   /// May only that user (and root) make names here?

@@ -2,8 +2,8 @@
 #include "claim/fence.hpp"
 
 #include "claim/guard.hpp"
+#include "claim/record_file.hpp"
 
-#include <array>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -12,8 +12,6 @@
 
 namespace lockfile::claim {
 namespace {
-
-constexpr std::size_t longest_fence = std::numeric_limits<std::uint64_t>::digits10 + 2;  // all digits, and a line feed
 
 FenceTaken failed(os::Call call, os::Status error, std::string what) {
   FenceTaken taken;
@@ -66,12 +64,11 @@ class Numbering {
     if (missing_) return std::nullopt;
     if (!opened.ok()) return failed(os::Call::open, opened.error, what);
     const os::File file(system(), opened.value);
-    std::array<char, longest_fence + 1> bytes{};
-    const auto got = system().read(file.get(), bytes, 0);
+    const auto got = read_record_bytes(system(), file.get());
     if (!got.ok()) return failed(os::Call::read, got.error, what);
     // It is replaced as a whole, by a file that is on the disk: whoever reads something else reads another's, or a
     // damaged one, and a guess could be smaller than what somebody was told.
-    const auto last = parse_fence({bytes.data(), got.value});
+    const auto last = parse_fence(got.value);
     if (!last) return failed(os::Call::read, EBADMSG, "no number in the fence '" + fence_ + "'");
     if (*last == std::numeric_limits<std::uint64_t>::max()) return failed(os::Call::read, EOVERFLOW, what);
     number = *last + 1;
@@ -154,15 +151,11 @@ class Numbering {
     return system().rename(at(), side_.c_str(), at(), fence_.c_str());
   }
 
-  // A name is on the disk when its directory is (fsync(2)). The descriptor that we keep of it cannot be synced: it was
-  // opened without the right to read.
+  // A name is on the disk when its directory is.
   std::optional<FenceTaken> make_durable() {
-    const std::string what = "cannot write the directory of the fence '" + fence_ + "' to the disk";
-    const auto opened = system().open(at(), ".", os::Open::look, 0);
-    if (!opened.ok()) return failed(os::Call::open, opened.error, what);
-    const os::File directory(system(), opened.value);
-    if (const os::Status error = system().sync(directory.get())) return failed(os::Call::sync, error, what);
-    return std::nullopt;
+    const os::Status error = word_.directory().sync();
+    if (error == 0) return std::nullopt;
+    return failed(os::Call::sync, error, "cannot write the directory of the fence '" + fence_ + "' to the disk");
   }
 
   [[nodiscard]] os::System& system() const noexcept { return word_.directory().system(); }

@@ -1,0 +1,199 @@
+// The laws of fenced files: nobody writes after one with a larger fence, and readers find the old bytes or the new.
+#include "conformance/fixture.hpp"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+
+namespace lockfile::testing {
+namespace {
+
+class FencedFiles : public ::testing::Test {
+ protected:
+  [[nodiscard]] std::string path() const { return scratch_ / "pages"; }
+  [[nodiscard]] std::string seen() const { return path() + ".fence-seen"; }
+
+  Scratch scratch_;
+  InVariant in_{variants().front()};
+};
+
+TEST_F(FencedFiles, a_write_with_an_older_fence_is_refused_and_both_numbers_are_named) {
+  FencedFile file(path());
+  EXPECT_EQ(file.newest(), 0U);
+  file.write(5, "five");
+  file.write(7, "seven");
+  file.write(7, "seven again");
+  try {
+    file.write(6, "six");
+    ADD_FAILURE() << "an older writer was let in";
+  } catch (const StaleFence& error) {
+    EXPECT_EQ(error.code(), errc::stale_fence);
+    EXPECT_EQ(error.fence(), 6U);
+    EXPECT_EQ(error.newest(), 7U);
+    const std::string said = error.what();
+    EXPECT_NE(said.find("pages': the fence 6 is older than 7, which has written already"), std::string::npos) << said;
+  }
+  EXPECT_EQ(read_file(path()), "seven again");
+  EXPECT_EQ(FencedFile(path()).newest(), 7U);
+  EXPECT_EQ(scratch_.names(), (std::vector<std::string>{"pages", "pages.fence-seen"}));
+  std::error_code ec;
+  EXPECT_FALSE(file.write(1, "one", for_ever, ec));
+  EXPECT_EQ(ec, errc::stale_fence);
+  EXPECT_EQ(code_of([&] { file.write(0, "none"); }), std::errc::invalid_argument);
+}
+
+TEST_F(FencedFiles, a_holder_that_was_broken_writes_no_more_once_a_later_one_has_written) {
+  FencedFile file(path());
+  FileLock broken(path(), {.fence = true});
+  broken.acquire();
+  file.write(broken.fence(), "before");
+  std::thread([&] {
+    in_.enter();
+    FileLock later(path(), {.fence = true});
+    ASSERT_TRUE(later.break_lock());
+    later.acquire(0s);
+    file.write(later.fence(), "later");
+  }).join();
+  EXPECT_EQ(code_of([&] { file.write(broken.fence(), "too late"); }), errc::stale_fence);
+  EXPECT_EQ(read_file(path()), "later");
+}
+
+TEST_F(FencedFiles, writers_exclude_each_other_and_waits_end_in_time) {
+  FencedFile file(path());
+  file.write(1, "one");
+  bool inside = false;
+  in_.system().before = [&](os::Call call) {
+    if (call != os::Call::rename || inside) return 0;
+    inside = true;
+    std::thread([&] {
+      const InVariant elsewhere(variants().front());
+      EXPECT_EQ(code_of([&] { file.write(3, "three", 0s); }), errc::timed_out);
+      EXPECT_EQ(code_of([&] { file.write(3, "three", 2ms); }), errc::timed_out);
+      std::stop_source stop;
+      stop.request_stop();
+      EXPECT_EQ(code_of([&] { file.write(3, "three", {for_ever, stop.get_token()}); }), errc::stopped);
+    }).join();
+    return 0;
+  };
+  file.write(2, "two");
+  in_.system().before = nullptr;
+  EXPECT_TRUE(inside);
+  EXPECT_EQ(read_file(path()), "two");
+}
+
+TEST_F(FencedFiles, many_writers_leave_the_newest) {
+  constexpr std::uint64_t writers = 8;
+  std::vector<std::thread> threads;
+  for (std::uint64_t fence = 1; fence <= writers; ++fence) {
+    threads.emplace_back([this, fence] {
+      const InVariant own(variants().front());
+      std::error_code ec;
+      FencedFile(path()).write(fence, std::to_string(fence), for_ever, ec);
+      EXPECT_TRUE(!ec || ec == errc::stale_fence) << ec.message();
+    });
+  }
+  for (std::thread& each : threads) each.join();
+  EXPECT_EQ(read_file(path()), std::to_string(writers));
+  EXPECT_EQ(FencedFile(path()).newest(), writers);
+}
+
+TEST_F(FencedFiles, a_death_at_any_call_leaves_the_old_bytes_or_the_new_and_no_way_back) {
+  long n = 0;
+  for (bool died = true; died; ++n) {
+    ASSERT_LT(n, 100);
+    const auto fence = static_cast<std::uint64_t>(2 * n + 1);
+    FencedFile file(path());
+    file.write(fence, "old");
+    const pid_t child = ::fork();
+    if (child == 0) {
+      long made = 0;
+      in_.system().before = [&](os::Call) {
+        if (made++ == n) ::_exit(9);
+        return 0;
+      };
+      std::error_code ec;
+      ::_exit(file.write(fence + 1, "new", for_ever, ec) ? 0 : 1);
+    }
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status));
+    died = WEXITSTATUS(status) == 9;
+    EXPECT_TRUE(died || WEXITSTATUS(status) == 0) << n;
+    const std::string bytes = read_file(path());
+    EXPECT_TRUE(bytes == "old" || bytes == "new") << "after a death at call " << n << ": " << bytes;
+    EXPECT_TRUE(bytes == "old" || file.newest() == fence + 1) << "new bytes, and the older writer may come";
+    file.write(fence + 1, "next");
+    EXPECT_EQ(scratch_.names(), (std::vector<std::string>{"pages", "pages.fence-seen"})) << n;
+  }
+  EXPECT_GT(n, 10);
+}
+
+TEST_F(FencedFiles, a_refused_call_is_an_error_and_the_old_bytes_stay_or_the_new_are_there) {
+  long n = 0;
+  for (bool refused = true; refused; ++n) {
+    ASSERT_LT(n, 100);
+    const auto fence = static_cast<std::uint64_t>(2 * n + 1);
+    FencedFile file(path());
+    file.write(fence, "old");
+    long made = 0;
+    refused = false;
+    in_.system().before = [&](os::Call call) {
+      if (made++ != n) return 0;
+      refused = true;
+      return call == os::Call::close ? 0 : EIO;
+    };
+    std::error_code ec;
+    const bool written = file.write(fence + 1, "new", for_ever, ec);
+    in_.system().before = nullptr;
+    EXPECT_TRUE(written || ec == std::errc::io_error) << ec.message();
+    const std::string bytes = read_file(path());
+    EXPECT_TRUE(bytes == "new" || (bytes == "old" && !written)) << "call " << n << ": " << bytes;
+    file.write(fence + 1, "next");
+    EXPECT_EQ(scratch_.names(), (std::vector<std::string>{"pages", "pages.fence-seen"})) << n;
+  }
+  EXPECT_GT(n, 10);
+}
+
+TEST_F(FencedFiles, a_torn_number_leaves_the_one_before_and_damage_is_an_error) {
+  FencedFile file(path());
+  file.write(5, "five");
+  file.write(6, "six");
+  std::string bytes = read_file(seen());
+  const std::string second = bytes.substr(512);
+  write_file(seen(), bytes.substr(0, 512) + second.substr(0, 19) + "9" + second.substr(20));
+  EXPECT_EQ(file.newest(), 5U) << "the check tells";
+  write_file(seen(), "6\n");
+  EXPECT_EQ(code_of([&] { (void)file.newest(); }), std::errc::bad_message);
+  EXPECT_EQ(code_of([&] { file.write(7, "seven"); }), std::errc::bad_message);
+  EXPECT_EQ(read_file(path()), "six");
+}
+
+TEST_F(FencedFiles, permissions_stay_and_links_are_not_followed) {
+  write_file(path(), "by hand");
+  ASSERT_EQ(::chmod(path().c_str(), 0640), 0);
+  FencedFile file(path());
+  file.write(1, "one");
+  EXPECT_EQ(std::filesystem::status(path()).permissions(), std::filesystem::perms(0640));
+  write_file(scratch_ / "elsewhere", "not this");
+  std::filesystem::remove(path());
+  std::filesystem::create_symlink(scratch_ / "elsewhere", path());
+  file.write(2, "two");
+  EXPECT_EQ(read_file(scratch_ / "elsewhere"), "not this");
+  EXPECT_EQ(read_file(path()), "two");
+  std::filesystem::remove(seen());
+  std::filesystem::create_symlink(scratch_ / "elsewhere", seen());
+  EXPECT_EQ(code_of([&] { file.write(3, "three"); }), std::errc::too_many_symbolic_link_levels);
+}
+
+TEST_F(FencedFiles, a_path_that_names_no_file_and_a_directory_that_is_not_there_are_errors) {
+  EXPECT_EQ(code_of([] { const FencedFile file(""); }), std::errc::invalid_argument);
+  FencedFile nowhere(scratch_ / "no/where");
+  EXPECT_EQ(code_of([&] { nowhere.write(1, "one"); }), std::errc::no_such_file_or_directory);
+  EXPECT_EQ(code_of([&] { (void)nowhere.newest(); }), std::errc::no_such_file_or_directory);
+}
+
+}  // namespace
+}  // namespace lockfile::testing
