@@ -89,6 +89,17 @@ void add_readers(std::vector<Scenario>& all) {
         },
         Scenario::Leaves::nothing);
     add(
+        "group_comes_again", "a process reads twice by a kept claim, another reads and one writes",
+        [form](Run& run) {
+          run.participant("A", by(form, [](Script& me) {
+                            read(me);
+                            read(me);
+                          }));
+          run.participant("B", by(form, read));
+          run.participant("W", by(form, write));
+        },
+        Scenario::Leaves::nothing);
+    add(
         "reader_killed", "a reader is killed anywhere, beside another; a writer comes",
         [form](Run& run) {
           Participant& a = run.participant("A", by(form, read));
@@ -153,7 +164,7 @@ void add_readers(std::vector<Scenario>& all) {
                       by(form,
                          [](Script& me) {
                            me.in_mode(Mode::shared);
-                           (void)me.acquire();
+                           (void)me.acquire_and_keep();
                          }),
                       Run::Then::dies);
           run.participant("A", by(form, read));
@@ -168,7 +179,7 @@ void add_readers(std::vector<Scenario>& all) {
                       by(form,
                          [](Script& me) {
                            me.in_mode(Mode::shared);
-                           (void)me.acquire();
+                           (void)me.acquire_and_keep();
                          }),
                       Run::Then::dies);
           run.participant("K", by(form, [](Script& me) { me.break_stale(); }));
