@@ -41,8 +41,8 @@ struct Standing {
   Holder holder;
 };
 
-/// The lock files (`*.lock`) that stand in a directory, by name, one for each holder. Reads only. One that cannot be looked at is there too,
-/// as foreign, with the cause as its note.
+/// The lock files (`*.lock`) that stand in a directory, by name, one for each holder. Reads only. One that cannot be
+/// looked at is there too, as foreign, with the cause as its note.
 [[nodiscard]] std::vector<Standing> list_locks(std::string_view directory, std::error_code& ec);
 
 /// Waits until nobody holds the lock on `path` by a lock file, and takes nothing: when it returns, somebody else may

@@ -6,6 +6,7 @@
 #include <lockfile/file_lock.hpp>
 #include <lockfile/holder.hpp>
 #include <lockfile/inspect.hpp>
+#include <lockfile/kernel_file_lock.hpp>
 #include <lockfile/lock.hpp>
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>

@@ -19,11 +19,16 @@ struct Options {
   Access access = Access::by_umask;
   /// Shown to whoever asks who holds the lock. At most 400 bytes.
   std::string reason = {};
-  /// "auto", "link" or "mkdir". "auto" takes link where a trial of the directory's file system passes, else mkdir.
+  /// "auto", "link" or "mkdir": a lock file beside the path. "auto" takes link where a trial of the directory's file
+  /// system passes, else mkdir. "kernel" or "flock": a kernel lock on the path itself (kernel_file_lock.hpp).
   std::string scheme = "auto";
   /// True: every exclusive hold gets a number, larger than that of every earlier one on this path: see `Lock::fence`.
   /// It costs two writes to the disk for each acquire (fsync(2) of a file and of its directory).
   bool fence = false;
+  /// Scheme kernel: remove the file at the last release, if it has a record of ours in it. Refused for flock
+  /// (`std::errc::invalid_argument`): flock(1) does not look whether the file that it has locked still is there, and
+  /// two would hold. The lock-file schemes remove their files anyway.
+  bool remove_on_release = false;
 };
 
 /// What `break_lock` may break.

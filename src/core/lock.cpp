@@ -1,5 +1,6 @@
 // The public verbs: each form is one call of the engine's verb.
 #include <lockfile/file_lock.hpp>
+#include <lockfile/kernel_file_lock.hpp>
 #include <lockfile/lock.hpp>
 
 #include "claim/record.hpp"
@@ -35,10 +36,10 @@ void check_reason(std::string_view path, const Options& options) {
   }
 }
 
-// `a.lock` for `a` and `a/`, as the user wrote it.
-std::string lock_file_as_written(std::string_view path) {
+// `a.lock` for `a` and `a/`, as the user wrote it; `a` where the file itself is locked.
+std::string lock_file_as_written(std::string_view path, bool beside) {
   while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
-  return claim::printable(path) + ".lock";
+  return claim::printable(path) + (beside ? ".lock" : "");
 }
 
 std::unique_ptr<Engine> file_engine(std::string_view path, const Options& options) {
@@ -48,8 +49,11 @@ std::unique_ptr<Engine> file_engine(std::string_view path, const Options& option
   if (entry == nullptr) {
     refuse(path, std::errc::invalid_argument, "there is no scheme '" + claim::printable(options.scheme) + "'");
   }
+  if (options.remove_on_release && options.scheme == "flock") {
+    refuse(path, std::errc::invalid_argument, "flock(1) would not notice that the file is removed at a release");
+  }
   std::string absolute = core::to_string(file);
-  return std::make_unique<Engine>(std::move(absolute), lock_file_as_written(path),
+  return std::make_unique<Engine>(std::move(absolute), lock_file_as_written(path, entry->beside),
                                   entry->make(std::move(file), options), options);
 }
 
@@ -86,6 +90,9 @@ LinkFileLock::LinkFileLock(std::string_view path, Options options)
     : FileLock(path, with_scheme(std::move(options), "link")) {}
 MkdirFileLock::MkdirFileLock(std::string_view path, Options options)
     : FileLock(path, with_scheme(std::move(options), "mkdir")) {}
+
+KernelFileLock::KernelFileLock(std::string_view path, Options options)
+    : Lock(file_engine(path, options.scheme == "flock" ? options : with_scheme(options, "kernel"))) {}
 
 void Lock::acquire(const Wait& wait) { acquire(Mode::exclusive, wait); }
 

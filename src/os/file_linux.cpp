@@ -165,6 +165,11 @@ Status RealSystem::try_lock(int descriptor, std::uint64_t byte) noexcept {
   return status(::fcntl(descriptor, F_OFD_SETLK, &range));
 }
 
+Status RealSystem::try_lock_shared(int descriptor, std::uint64_t byte) noexcept {
+  struct flock range = byte_range(F_RDLCK, byte);
+  return status(::fcntl(descriptor, F_OFD_SETLK, &range));
+}
+
 Status RealSystem::unlock(int descriptor, std::uint64_t first, std::uint64_t count) noexcept {
   struct flock range = byte_range(F_UNLCK, first);
   range.l_len = static_cast<off_t>(count);

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -106,6 +107,20 @@ Result<std::vector<std::string>> RealSystem::list(int directory) {
   ::closedir(stream);
   return names;
 }
+
+Status RealSystem::flock(int descriptor, Flock how) noexcept {
+  switch (how) {
+    case Flock::exclusive:
+      return status(::flock(descriptor, LOCK_EX | LOCK_NB));
+    case Flock::shared:
+      return status(::flock(descriptor, LOCK_SH | LOCK_NB));
+    case Flock::release:
+      break;
+  }
+  return status(::flock(descriptor, LOCK_UN));
+}
+
+Status RealSystem::touch(int descriptor) noexcept { return status(::futimens(descriptor, nullptr)); }
 
 Result<int> RealSystem::duplicate(int descriptor) noexcept {
   return descriptor_result(::fcntl(descriptor, F_DUPFD_CLOEXEC, 3));

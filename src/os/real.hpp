@@ -28,6 +28,9 @@ class RealSystem final : public System {
   Status try_lock(int descriptor, std::uint64_t byte) noexcept override;
   Status unlock(int descriptor, std::uint64_t first, std::uint64_t count) noexcept override;
   Result<bool> lock_seen(int descriptor, std::uint64_t byte) noexcept override;
+  Status try_lock_shared(int descriptor, std::uint64_t byte) noexcept override;
+  Status flock(int descriptor, Flock how) noexcept override;
+  Status touch(int descriptor) noexcept override;
   Result<int> duplicate(int descriptor) noexcept override;
   Status make_fifo(int at, const char* name, std::uint32_t mode) noexcept override;
   Status fifo_put(int descriptor) noexcept override;

@@ -12,36 +12,74 @@ System& real_system() noexcept {
 }
 
 std::string_view to_string(Call call) noexcept {
-  static constexpr std::array<std::string_view, 55> names = {"open",           "close",
-                                                             "read",           "write",
-                                                             "sync",           "stat",
-                                                             "stat_at",        "link",
-                                                             "link_temporary", "unlink",
-                                                             "make_directory", "remove_directory",
-                                                             "rename",         "rename_new",
-                                                             "make_symlink",   "set_mode",
-                                                             "list",           "file_system",
-                                                             "try_lock",       "unlock",
-                                                             "lock_seen",      "duplicate",
-                                                             "make_fifo",      "fifo_put",
-                                                             "fifo_drain",     "map",
-                                                             "unmap",          "load",
-                                                             "store",          "compare_exchange",
-                                                             "process_id",     "thread_id",
-                                                             "open_process",   "readable",
-                                                             "process_exists", "process_start",
-                                                             "boot_id",        "host_name",
-                                                             "pid_namespace",  "time_namespace",
-                                                             "program_name",   "current_directory",
-                                                             "random",         "notify_open",
-                                                             "notify_add",     "notify_remove",
-                                                             "notify_read",    "event_open",
-                                                             "event_set",      "event_clear",
-                                                             "wait",           "now",
-                                                             "local_time",     "mutex_lock",
+  static constexpr std::array<std::string_view, 58> names = {"open",
+                                                             "close",
+                                                             "read",
+                                                             "write",
+                                                             "sync",
+                                                             "stat",
+                                                             "stat_at",
+                                                             "link",
+                                                             "link_temporary",
+                                                             "unlink",
+                                                             "make_directory",
+                                                             "remove_directory",
+                                                             "rename",
+                                                             "rename_new",
+                                                             "make_symlink",
+                                                             "set_mode",
+                                                             "list",
+                                                             "file_system",
+                                                             "try_lock",
+                                                             "unlock",
+                                                             "lock_seen",
+                                                             "try_lock_shared",
+                                                             "flock",
+                                                             "touch",
+                                                             "duplicate",
+                                                             "make_fifo",
+                                                             "fifo_put",
+                                                             "fifo_drain",
+                                                             "map",
+                                                             "unmap",
+                                                             "load",
+                                                             "store",
+                                                             "compare_exchange",
+                                                             "process_id",
+                                                             "thread_id",
+                                                             "open_process",
+                                                             "readable",
+                                                             "process_exists",
+                                                             "process_start",
+                                                             "boot_id",
+                                                             "host_name",
+                                                             "pid_namespace",
+                                                             "time_namespace",
+                                                             "program_name",
+                                                             "current_directory",
+                                                             "random",
+                                                             "notify_open",
+                                                             "notify_add",
+                                                             "notify_remove",
+                                                             "notify_read",
+                                                             "event_open",
+                                                             "event_set",
+                                                             "event_clear",
+                                                             "wait",
+                                                             "now",
+                                                             "local_time",
+                                                             "mutex_lock",
                                                              "mutex_unlock"};
   return names[static_cast<std::size_t>(call)];
 }
+
+namespace {
+
+bool is_lock(Call call) noexcept {
+  return call == Call::try_lock || call == Call::try_lock_shared || call == Call::flock;
+}
+
+}  // namespace
 
 Cause cause_of(Call call, int error) noexcept {
   switch (error) {
@@ -52,9 +90,9 @@ Cause cause_of(Call call, int error) noexcept {
     case ENOTEMPTY:  // a directory stands where one was to be renamed to, or still has entries
       return Cause::contention;
     case EAGAIN:
-      return call == Call::try_lock ? Cause::contention : Cause::transient;
+      return is_lock(call) ? Cause::contention : Cause::transient;
     case EACCES:
-      return call == Call::try_lock ? Cause::contention : Cause::other;  // fcntl(2): either number for a held range
+      return is_lock(call) ? Cause::contention : Cause::other;  // fcntl(2): either number for a held range
     case EINTR:
     case ESTALE:
     case EBUSY:
@@ -82,7 +120,7 @@ Cause cause_of(Call call, int error) noexcept {
     case EINVAL:
       // From open: no O_TMPFILE. From rename_new: no such flag. From the locks: no open-file-description locks. From
       // make_fifo and map: a file system without FIFOs, or without shared mappings.
-      return call == Call::open || call == Call::rename_new || call == Call::try_lock || call == Call::lock_seen ||
+      return call == Call::open || call == Call::rename_new || is_lock(call) || call == Call::lock_seen ||
                      call == Call::make_fifo || call == Call::map
                  ? Cause::unsupported
                  : Cause::other;

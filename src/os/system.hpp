@@ -53,6 +53,9 @@ enum class Call : std::uint8_t {
   try_lock,
   unlock,
   lock_seen,
+  try_lock_shared,
+  flock,
+  touch,
   duplicate,
   make_fifo,
   fifo_put,
@@ -150,7 +153,11 @@ enum class Notice : std::uint8_t {
   file,      ///< a regular file: attributes and link count, content, close after writing, deletion
   word,      ///< a directory that is itself the lock: moved, deleted
   contents,  ///< a directory: names that come and go
+  lock,      ///< a file with kernel locks on it: attributes, deletion, and every close, since a close unlocks
 };
+
+/// What to do with the flock(2) lock of an open file description.
+enum class Flock : std::uint8_t { exclusive, shared, release };
 
 struct Notification {
   int watch = -1;
@@ -210,6 +217,12 @@ class System {
   virtual Status unlock(int descriptor, std::uint64_t first, std::uint64_t count) noexcept = 0;
   /// Does another description hold it? Takes nothing.
   virtual Result<bool> lock_seen(int descriptor, std::uint64_t byte) noexcept = 0;
+  /// The same lock, shared: a descriptor to read is enough.
+  virtual Status try_lock_shared(int descriptor, std::uint64_t byte) noexcept = 0;
+  /// flock(2), of the whole file and never blocking. Byte locks and it do not see each other on a local file system.
+  virtual Status flock(int descriptor, Flock how) noexcept = 0;
+  /// Sets the file's times to now (futimens(3)): an event for those who watch it. Unlocking gives none.
+  virtual Status touch(int descriptor) noexcept = 0;
   /// A second descriptor of the same description, closed on exec.
   virtual Result<int> duplicate(int descriptor) noexcept = 0;
 

@@ -22,6 +22,9 @@ std::uint32_t mask_of(Notice what) noexcept {
       return IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_CLOSE_WRITE | IN_MODIFY;
     case Notice::word:
       return IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_CREATE | IN_DELETE | IN_MOVE;
+    case Notice::lock:
+      // Every close may be of a foreign locker: flock(1) opens for reading. It precedes the drop of the lock.
+      return IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_CLOSE;
     case Notice::contents:
       break;
   }

@@ -16,6 +16,7 @@ struct CatalogueEntry {
   std::string_view name;
   std::unique_ptr<Scheme> (*make)(FilePath path, const Options& options);
   std::string_view what;
+  bool beside = true;  ///< the lock is a file beside the path, `PATH.lock`; else the very path
 };
 
 [[nodiscard]] std::span<const CatalogueEntry> catalogue() noexcept;

@@ -97,7 +97,8 @@ void SimulatedSystem::close(int descriptor) noexcept {
   if (made == nullptr) return;
   // Nobody else can tell whether a descriptor is open that holds no lock, no event and no last name.
   const bool matters = made->kind == Description::Kind::file && made->references == 1 &&
-                       (made->writable || made->node->links == 0 || !made->node->locks.empty());
+                       (made->writable || made->node->links == 0 || !made->node->locks.empty() ||
+                        !made->node->flocks.empty() || world().kind().every_close_is_seen);
   if (matters && step() != 0) return;
   const std::string what = run_.tracing() && matters ? shown(descriptor) : std::string();
   if (world().close_begins(self_, descriptor)) {
@@ -266,6 +267,30 @@ os::Result<bool> SimulatedSystem::lock_seen(int descriptor, std::uint64_t byte) 
   say(seen.error, "is byte ", std::hex, byte >> 16U, ":", byte & 0xFFFFU, std::dec, " of ", shown(descriptor),
       " locked: ", seen.value ? "yes" : "no");
   return seen;
+}
+
+os::Status SimulatedSystem::try_lock_shared(int descriptor, std::uint64_t byte) noexcept {
+  if (const os::Status error = step()) return error;
+  const os::Status done = world().try_lock_shared(self_, descriptor, byte);
+  say(done, "lock byte ", std::hex, byte >> 16U, ":", byte & 0xFFFFU, std::dec, " of ", shown(descriptor), ", shared");
+  return done;
+}
+
+os::Status SimulatedSystem::flock(int descriptor, os::Flock how) noexcept {
+  if (const os::Status error = step()) return error;
+  const os::Status done = world().flock(self_, descriptor, how);
+  say(done, "flock ", shown(descriptor),
+      how == os::Flock::release  ? ": unlock"
+      : how == os::Flock::shared ? ": shared"
+                                 : ": exclusive");
+  return done;
+}
+
+os::Status SimulatedSystem::touch(int descriptor) noexcept {
+  if (const os::Status error = step()) return error;
+  const os::Status done = world().touch_file(self_, descriptor);
+  say(done, "touch ", shown(descriptor));
+  return done;
 }
 
 os::Result<int> SimulatedSystem::duplicate(int descriptor) noexcept {

@@ -35,6 +35,9 @@ class SimulatedSystem final : public os::System {
   os::Status try_lock(int descriptor, std::uint64_t byte) noexcept override;
   os::Status unlock(int descriptor, std::uint64_t first, std::uint64_t count) noexcept override;
   os::Result<bool> lock_seen(int descriptor, std::uint64_t byte) noexcept override;
+  os::Status try_lock_shared(int descriptor, std::uint64_t byte) noexcept override;
+  os::Status flock(int descriptor, os::Flock how) noexcept override;
+  os::Status touch(int descriptor) noexcept override;
   os::Result<int> duplicate(int descriptor) noexcept override;
   os::Status make_fifo(int at, const char* name, std::uint32_t mode) noexcept override;
   os::Status fifo_put(int descriptor) noexcept override;

@@ -22,7 +22,8 @@ enum Thing : std::uint64_t {
   numbers,
   memory,
   a_token,
-  a_mapped_word
+  a_mapped_word,
+  flocks
 };
 
 // What inotify(7) reports.
@@ -35,12 +36,15 @@ enum Events : unsigned {
   create = 32,
   removed = 64,
   moved = 128,
+  close_nowrite = 256,
 };
 
 unsigned mask_of(os::Notice what) noexcept {
   switch (what) {
     case os::Notice::file:
       return attrib | delete_self | move_self | close_write | modify;
+    case os::Notice::lock:
+      return attrib | delete_self | move_self | close_write | close_nowrite;
     case os::Notice::word:
     case os::Notice::contents:
       break;
@@ -257,10 +261,19 @@ void World::drop_locks(Node& node, const Description& by) {
   });
 }
 
+// What its last close is reported as; 0: nothing that anybody watches for.
+unsigned World::closing(const Description& made) noexcept {
+  if (made.kind != Description::Kind::file || made.node->type != os::FileType::regular) return 0;
+  return made.writable ? close_write : close_nowrite;
+}
+
 void World::drop(Description& made) {
   if (made.kind == Description::Kind::file) {
     Node& node = *made.node;
     drop_locks(node, made);
+    if (std::erase_if(node.flocks, [&](const FlockLock& each) { return each.by == &made; }) > 0) {
+      touch(flocks, node.id, Touch::How::change);
+    }
     --node.opened;
     if (node.silly.first != nullptr && node.opened == 0) {
       auto [directory, name] = node.silly;
@@ -281,9 +294,13 @@ bool World::close_begins(Process& by, int number) {
   Description* const made = description(by, number);
   if (made == nullptr) return false;
   if (made->references == 1 && made->kind == Description::Kind::file) {
-    if (made->writable && made->node->type == os::FileType::regular) notice(*made->node, close_write);
     const auto& locks = made->node->locks;
-    const bool locked = std::any_of(locks.begin(), locks.end(), [&](const ByteLock& each) { return each.by == made; });
+    const auto& flocks = made->node->flocks;
+    const bool locked =
+        std::any_of(locks.begin(), locks.end(), [&](const ByteLock& each) { return each.by == made; }) ||
+        std::any_of(flocks.begin(), flocks.end(), [&](const FlockLock& each) { return each.by == made; });
+    const unsigned event = closing(*made);
+    if (event == close_write || (event != 0 && (locked || kind_.every_close_is_seen))) notice(*made->node, event);
     if (locked && !made->node->watchers.empty()) return true;
   }
   close_finally(by, number);
@@ -510,19 +527,56 @@ bool World::overlaps(const ByteLock& lock, Process& by, std::uint64_t first, std
 }
 
 os::Status World::try_lock(Process& by, int descriptor, std::uint64_t byte) {
+  return lock_as(by, descriptor, byte, false);
+}
+
+os::Status World::try_lock_shared(Process& by, int descriptor, std::uint64_t byte) {
+  return lock_as(by, descriptor, byte, true);
+}
+
+os::Status World::lock_as(Process& by, int descriptor, std::uint64_t byte, bool shared) {
   if (!kind_.byte_locks) return ENOLCK;
   Description* const made = description(by, descriptor);
-  if (made == nullptr || made->kind != Description::Kind::file || !made->writable) return EBADF;
+  if (made == nullptr || made->kind != Description::Kind::file || (!made->writable && !shared)) return EBADF;
   Node& node = *made->node;
   const bool taken = std::any_of(node.locks.begin(), node.locks.end(), [&](const ByteLock& each) {
-    return each.by != made && overlaps(each, by, byte, byte + 1);
+    return each.by != made && !(shared && each.shared) && overlaps(each, by, byte, byte + 1);
   });
   touch(byte_locks, mix(node.id) ^ (byte >> 16U), taken ? Touch::How::look : Touch::How::change);
   if (taken) return EAGAIN;
-  const bool mine = std::any_of(node.locks.begin(), node.locks.end(), [&](const ByteLock& each) {
+  const auto mine = std::find_if(node.locks.begin(), node.locks.end(), [&](const ByteLock& each) {
     return each.by == made && each.first <= byte && byte < each.end;
   });
-  if (!mine) node.locks.push_back({byte, byte + 1, made, by.host->locks_stay_here ? by.host : nullptr});
+  // Only single bytes are ever shared, so a lock of several bytes need not be cut to change its mode.
+  if (mine != node.locks.end()) {
+    mine->shared = shared;
+  } else {
+    node.locks.push_back({byte, byte + 1, made, by.host->locks_stay_here ? by.host : nullptr, shared});
+  }
+  return 0;
+}
+
+os::Status World::flock(Process& by, int descriptor, os::Flock how) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file) return EBADF;
+  Node& node = *made->node;
+  const bool shared = how == os::Flock::shared;
+  const bool taken = how != os::Flock::release &&
+                     std::any_of(node.flocks.begin(), node.flocks.end(),
+                                 [&](const FlockLock& each) { return each.by != made && !(shared && each.shared); });
+  // A conversion gives the old lock up first, and a refused one has lost it (flock(2)).
+  const bool had = std::erase_if(node.flocks, [&](const FlockLock& each) { return each.by == made; }) > 0;
+  touch(flocks, node.id, taken && !had ? Touch::How::look : Touch::How::change);
+  if (taken) return EAGAIN;
+  if (how != os::Flock::release) node.flocks.push_back({made, shared});
+  return 0;
+}
+
+os::Status World::touch_file(Process& by, int descriptor) {
+  Description* const made = description(by, descriptor);
+  if (made == nullptr || made->kind != Description::Kind::file) return EBADF;
+  if (!made->writable) return EACCES;
+  notice(*made->node, attrib);
   return 0;
 }
 
@@ -532,15 +586,17 @@ os::Status World::unlock(Process& by, int descriptor, std::uint64_t first, std::
   if (made == nullptr || made->kind != Description::Kind::file) return EBADF;
   Node& node = *made->node;
   const std::uint64_t end = first + count;
-  touch(byte_locks, mix(node.id) ^ (first >> 16U), Touch::How::change);
+  for (std::uint64_t block = first >> 16U; block <= (end - 1) >> 16U; ++block) {
+    touch(byte_locks, mix(node.id) ^ block, Touch::How::change);
+  }
   std::vector<ByteLock> kept;
   for (const ByteLock& each : node.locks) {
     if (each.by != made || each.end <= first || end <= each.first) {
       kept.push_back(each);
       continue;
     }
-    if (each.first < first) kept.push_back({each.first, first, made, each.seen_on});
-    if (end < each.end) kept.push_back({end, each.end, made, each.seen_on});
+    if (each.first < first) kept.push_back({each.first, first, made, each.seen_on, each.shared});
+    if (end < each.end) kept.push_back({end, each.end, made, each.seen_on, each.shared});
   }
   node.locks = std::move(kept);
   return 0;
@@ -786,9 +842,9 @@ void World::forget_remembered() {
 void World::die_begins(Process& process) {
   process.state = Process::State::exiting;
   for (const auto& [number, made] : process.descriptors) {
-    if (made->references == 1 && made->kind == Description::Kind::file && made->writable) {
-      notice(*made->node, close_write);
-    }
+    if (made->references != 1 || made->kind != Description::Kind::file) continue;
+    const unsigned event = closing(*made);
+    if (event == close_write || (event != 0 && kind_.every_close_is_seen)) notice(*made->node, event);
   }
 }
 

@@ -71,6 +71,12 @@ struct ByteLock {
   std::uint64_t end = 0;
   Description* by = nullptr;
   Host* seen_on = nullptr;  // null: everywhere
+  bool shared = false;
+};
+
+struct FlockLock {
+  Description* by = nullptr;
+  bool shared = false;
 };
 
 struct Node {
@@ -87,6 +93,7 @@ struct Node {
   std::map<std::string, Node*, std::less<>> synced_entries;  // what a power cut leaves, where it takes names
   std::string target;                                        // of a symbolic link
   std::vector<ByteLock> locks;
+  std::vector<FlockLock> flocks;
   std::vector<Watcher> watchers;
   bool token = false;                        // a FIFO with something in it
   std::unique_ptr<os::SharedWord[]> mapped;  // the bytes, once anybody has mapped them
@@ -129,8 +136,9 @@ struct FileSystemKind {
   bool rename_new = true;
   bool byte_locks = true;
   bool notices = true;
-  bool others_write = true;    ///< the directory of the lock is everybody's
-  bool forgets_names = false;  ///< a power cut takes what was done to a directory since it was last synced
+  bool others_write = true;          ///< the directory of the lock is everybody's
+  bool forgets_names = false;        ///< a power cut takes what was done to a directory since it was last synced
+  bool every_close_is_seen = false;  ///< somebody may watch for closes: they count as steps, whatever is closed
 };
 
 class World {
@@ -168,6 +176,9 @@ class World {
   os::Status try_lock(Process& by, int descriptor, std::uint64_t byte);
   os::Status unlock(Process& by, int descriptor, std::uint64_t first, std::uint64_t count);
   os::Result<bool> lock_seen(Process& by, int descriptor, std::uint64_t byte);
+  os::Status try_lock_shared(Process& by, int descriptor, std::uint64_t byte);
+  os::Status flock(Process& by, int descriptor, os::Flock how);
+  os::Status touch_file(Process& by, int descriptor);
   os::Result<int> duplicate(Process& by, int descriptor);
   os::Status make_fifo(Process& by, Node* at, std::string_view name, std::uint32_t mode);
   os::Status fifo_put(Process& by, int descriptor);
@@ -237,6 +248,8 @@ class World {
   [[nodiscard]] std::pair<Node*, std::size_t> mapped_at(const os::SharedWord& word) const;
   void touch_word(const os::SharedWord& word, Touch::How how);
   void drop_locks(Node& node, const Description& by);
+  os::Status lock_as(Process& by, int descriptor, std::uint64_t byte, bool shared);
+  [[nodiscard]] static unsigned closing(const Description& made) noexcept;
   [[nodiscard]] Node* find(Process& by, Node& directory, std::string_view name, bool fresh);
   [[nodiscard]] Process* process_seen(Process& by, std::int64_t pid);
   [[nodiscard]] bool overlaps(const ByteLock& lock, Process& by, std::uint64_t first, std::uint64_t end) const;

@@ -95,6 +95,18 @@ os::Result<bool> LayeredSystem::lock_seen(int descriptor, std::uint64_t byte) no
   if (const int error = ask(Call::lock_seen)) return {false, error};
   return below_.lock_seen(descriptor, byte);
 }
+os::Status LayeredSystem::try_lock_shared(int descriptor, std::uint64_t byte) noexcept {
+  const int error = ask(Call::try_lock_shared);
+  return error != 0 ? error : below_.try_lock_shared(descriptor, byte);
+}
+os::Status LayeredSystem::flock(int descriptor, os::Flock how) noexcept {
+  const int error = ask(Call::flock);
+  return error != 0 ? error : below_.flock(descriptor, how);
+}
+os::Status LayeredSystem::touch(int descriptor) noexcept {
+  const int error = ask(Call::touch);
+  return error != 0 ? error : below_.touch(descriptor);
+}
 os::Result<int> LayeredSystem::duplicate(int descriptor) noexcept {
   if (const int error = ask(Call::duplicate)) return {-1, error};
   return below_.duplicate(descriptor);

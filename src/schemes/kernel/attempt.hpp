@@ -1,0 +1,65 @@
+// One attempt on a kernel lock, then the hold.
+#pragma once
+
+#include "os/backoff.hpp"
+#include "schemes/kernel/scheme.hpp"
+
+#include <memory>
+#include <optional>
+
+namespace lockfile::schemes {
+
+/// When to look again at a kernel lock: an event of a close comes before the lock drops, and an unlocking without a
+/// close gives none.
+class KernelLooks {
+ public:
+  [[nodiscard]] std::chrono::steady_clock::time_point next(os::System& system, bool local) noexcept;
+
+ private:
+  os::Backoff remote_{std::chrono::milliseconds(2), std::chrono::milliseconds(250)};
+  std::size_t looks_ = 0;
+  std::optional<std::chrono::steady_clock::time_point> planned_;
+};
+
+class KernelAttempt final : public Attempt {
+ public:
+  KernelAttempt(KernelFileScheme& scheme, const Request& request);
+  ~KernelAttempt() override;
+
+  Step step() noexcept override;
+  std::optional<Blocked> withdraw() noexcept override;
+  std::error_code release() noexcept override;
+  bool still_held(std::error_code& why) noexcept override;
+  void abandon() noexcept override;
+  std::error_code hand_over(std::int64_t child) noexcept override;
+  std::optional<int> share_guard(std::error_code& why) noexcept override;
+  bool outlives_us() noexcept override;
+
+ private:
+  [[nodiscard]] Step try_step();
+  /// Opens or makes the file. `made`: it is ours already, locked before it had its name.
+  [[nodiscard]] std::optional<Failed> prepare(bool& made);
+  /// Locked, and the name still means the file: reads and writes the record. Nothing: ours.
+  [[nodiscard]] std::optional<Failed> enter();
+  [[nodiscard]] Step granted() noexcept;
+  [[nodiscard]] Blocked blocked();
+  using Name = KernelFile::Name;
+  void give_back(Name name) noexcept;
+  bool remove_file() noexcept;
+  [[nodiscard]] std::string quoted() const;
+  [[nodiscard]] os::System& system() const noexcept { return file_->directory().system(); }
+
+  KernelFileScheme& scheme_;
+  Request request_;
+  KernelHolds& holds_;
+  std::unique_ptr<KernelFile> file_;
+  claim::Record record_;
+  bool named_ = false;   // the record in the file is this hold's
+  bool shared_ = false;  // a guard was given out
+  std::int64_t child_ = 0;
+  std::uint64_t child_start_ = 0;
+  KernelHolds::Entry entry_;
+  KernelLooks looks_;
+};
+
+}  // namespace lockfile::schemes

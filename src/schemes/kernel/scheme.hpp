@@ -1,0 +1,102 @@
+// Kernel locks on a file that stays: OFD byte-range locks (scheme kernel) or flock(2) (scheme flock, to cooperate with
+// flock(1) and whatever else uses it). Unlike the lock-file schemes they lock the very path that they are given. Two
+// processes A and B, and somebody who removes the file:
+//
+//   1. A: open(F), or make it; lock: got; F still is that inode: A holds       B: open(F)
+//   2.                                              B: lock: EAGAIN; F still is it; WAITING; lock: EAGAIN; watch the
+//                                                      inode; lock: EAGAIN: sleeps
+//   3. A: unlock; WAITING is locked: touch          B: IN_ATTRIB; lock: got; F still is it: B holds
+//
+//   1. A: holds                                     B: sleeps on the inode
+//   2. somebody: unlink(F)                          B: IN_ATTRIB; lock: EAGAIN; F is not it any more: opens again,
+//                                                      makes it anew. Without that look it would wait for a lock that
+//                                                      nobody else contends for.
+//   1. A: removes F under the lock, unlocks         B: lock: got, on an inode without a name; F is not it: unlock,
+//   touch
+//                                                      it for the next who sleeps there, open again. Without that look
+//                                                      B and whoever makes F anew would both hold.
+//
+// What it costs: a file stays. The order of waiters is nobody's promise. Foreign lockers give an event only when they
+// close, and *before* the lock drops; one that unlocks and goes on gives none. So waiters look again 1, 4 and 16 ms
+// after each event, and once a second. A copy of the descriptor in a child that did not run the at-fork handlers
+// (clone(2)) prolongs the hold until the child ends or executes a program. A hold cannot be broken: the kernel gives a
+// lock back only when its holder's descriptors are closed.
+#pragma once
+
+#include "schemes/file_path.hpp"
+#include "schemes/kernel/file.hpp"
+
+#include <lockfile/options.hpp>
+#include <lockfile/scheme.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lockfile::schemes {
+
+/// The kernel locks that a process holds, for looks: they can name a holder where no record can, and find a deadlock.
+class KernelHolds {
+ public:
+  explicit KernelHolds(os::Process& process) noexcept : process_(process) {}
+
+  struct Entry {
+    os::FileInfo info;
+    Holder holder;
+    Entry* previous = nullptr;
+    Entry* next = nullptr;
+    bool listed = false;
+  };
+  void add(Entry& entry) noexcept;
+  void remove(Entry& entry) noexcept;
+  [[nodiscard]] std::vector<Holder> of(const os::FileInfo& info) const;
+
+ private:
+  os::Process& process_;
+  mutable os::Mutex mutex_;
+  Entry* first_ = nullptr;
+};
+
+class KernelFileScheme final : public Scheme {
+ public:
+  KernelFileScheme(FilePath path, KernelLock lock, const Options& options);
+  ~KernelFileScheme() override;
+
+  [[nodiscard]] std::string_view name() const noexcept override { return to_string(lock_); }
+  [[nodiscard]] Traits traits() const noexcept override;
+  [[nodiscard]] std::unique_ptr<Attempt> attempt(const Request& request) override;
+  [[nodiscard]] std::vector<Holder> holders(std::error_code& why) override;
+  /// `errc::cannot_break` for whoever holds: see above. Nothing is ever stale: the kernel unlocks what a dead process
+  /// held.
+  std::error_code break_hold(const Holder& hold, Proof proof) noexcept override;
+  void abandon() noexcept override;
+
+ private:
+  friend class KernelAttempt;
+  friend class KernelFreeWait;
+
+  [[nodiscard]] os::Result<std::shared_ptr<claim::Directory>> resolve();
+  /// An open one that was kept, or none.
+  [[nodiscard]] std::unique_ptr<KernelFile> take_kept(Mode mode);
+  void keep(std::unique_ptr<KernelFile> file) noexcept;
+  [[nodiscard]] claim::Record new_record(const Request& request);
+  /// By which of this process's holds, or by what the record says, or by somebody unknown.
+  [[nodiscard]] std::vector<Holder> holders_of(KernelFile& file, Mode wanted) const;
+  [[nodiscard]] Holder holder_from(const KernelFile& file, const claim::Record& record) const;
+  /// Does somebody else hold it?
+  [[nodiscard]] os::Result<bool> is_held(const KernelFile& file) const noexcept;
+
+  FilePath path_;
+  KernelLock lock_;
+  Access access_;
+  std::string reason_;
+  bool remove_on_release_;
+  std::string nonce_;
+  std::shared_ptr<claim::Directory> directory_;
+  std::vector<std::unique_ptr<KernelFile>> kept_;
+};
+
+/// Waits until nobody holds, and takes nothing but for an instant (flock(2) cannot be asked otherwise).
+[[nodiscard]] std::unique_ptr<Attempt> free_wait(KernelFileScheme& scheme);
+
+}  // namespace lockfile::schemes
