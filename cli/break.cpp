@@ -1,6 +1,7 @@
 // `lockctl break`: removes a lock whose holder is proved dead, or, when told to, whoever's it is.
 #include "commands.hpp"
 #include "exit_status.hpp"
+#include "options.hpp"
 #include "text.hpp"
 
 #include <lockfile/lockfile.hpp>
@@ -16,38 +17,47 @@ struct BreakOptions {
   std::string path;
   bool force = false;
   bool foreign = false;
+  std::string scheme = "auto";
 };
 
-int is_free(const std::string& path) {
-  fmt::print("{} is free\n", quote(lock_file_of(path)));
-  hint_at_lock_file_name(path);
+constexpr std::string_view ends_with_its_holder =
+    "a kernel lock is never stale, and nobody can break it: it ends with the process that holds it";
+
+int is_free(const BreakOptions& options) {
+  fmt::print("{} is free\n", quote(lock_file_of(options.path, options.scheme)));
+  if (!is_on_the_file(options.scheme)) {
+    hint_at_lock_file_name(options.path);
+  }
   return status(Exit::ok);
 }
 
-int refuse(const std::string& path, const lockfile::Holder& holder, std::string_view way_out) {
-  say(fmt::format("cannot break {}: {}", quote(lock_file_of(path)), holder.describe()));
+int refuse(const BreakOptions& options, const lockfile::Holder& holder, std::string_view way_out) {
+  say(fmt::format("cannot break {}: {}", quote(lock_file_of(options.path, options.scheme)), holder.describe()));
   say(way_out);
   return status(Exit::conflict);
 }
 
-int broken(const std::string& path, const lockfile::Holder& holder) {
-  fmt::print("broke {}: it was {}\n", quote(lock_file_of(path)), escape(holder.describe()));
+int broken(const BreakOptions& options, const lockfile::Holder& holder) {
+  fmt::print("broke {}: it was {}\n", quote(lock_file_of(options.path, options.scheme)), escape(holder.describe()));
   return status(Exit::ok);
 }
 
 int break_stale(lockfile::Lock& lock, const BreakOptions& options) {
   const auto before = lock.holder();
   if (!before) {
-    return is_free(options.path);
+    return is_free(options);
   }
   if (lock.break_stale()) {
-    return broken(options.path, *before);
+    return broken(options, *before);
   }
   const auto now = lock.holder();
   if (!now) {
-    return is_free(options.path);
+    return is_free(options);
   }
-  return refuse(options.path, *now,
+  if (is_on_the_file(options.scheme)) {
+    return refuse(options, *now, ends_with_its_holder);
+  }
+  return refuse(options, *now,
                 now->foreign ? "its own program must remove it; '--force --foreign' does it all the same"
                              : "it is not proved dead; '--force' breaks it all the same, and does not stop it");
 }
@@ -59,30 +69,33 @@ int break_by_force(lockfile::Lock& lock, const BreakOptions& options) {
   for (int turn = 0; turn < enough_turns; ++turn) {
     const auto holder = lock.holder();
     if (!holder) {
-      return is_free(options.path);
+      return is_free(options);
     }
     if (holder->foreign && !options.foreign) {
-      return refuse(options.path, *holder, "it is another program's: '--force --foreign' removes it");
+      return refuse(options, *holder, "it is another program's: '--force --foreign' removes it");
     }
     if (holder->foreign) {
       say(fmt::format("warning: {} is another program's, which honours nothing of ours and may still be at work",
-                      quote(lock_file_of(options.path))));
+                      quote(lock_file_of(options.path, options.scheme))));
     }
     if (holder->foreign ? lock.break_lock(lockfile::BreakWhat::foreign) : lock.break_lock(*holder)) {
-      return broken(options.path, *holder);
+      return broken(options, *holder);
     }
   }
-  say(fmt::format("cannot break {}: its holders change too fast", quote(lock_file_of(options.path))));
+  say(fmt::format("cannot break {}: its holders change too fast", quote(lock_file_of(options.path, options.scheme))));
   return status(Exit::conflict);
 }
 
 int break_it(const BreakOptions& options) {
   try {
-    lockfile::FileLock lock(options.path);
+    lockfile::FileLock lock(options.path, {.scheme = options.scheme});
     return options.force ? break_by_force(lock, options) : break_stale(lock, options);
   } catch (const lockfile::Error& error) {
     say(error.what());
     if (error.code() == lockfile::errc::cannot_break) {
+      if (is_on_the_file(options.scheme)) {
+        say(ends_with_its_holder);
+      }
       return status(Exit::unavailable);
     }
     return status(error.code() == std::errc::invalid_argument ? Exit::usage : Exit::cannot_look);
@@ -98,9 +111,10 @@ void add_break(CLI::App& app, Action& chosen) {
   CLI::Option* const force =
       break_app->add_flag("--force", options->force, "break it whoever holds it; the holder is not stopped");
   break_app->add_flag("--foreign", options->foreign, "break other programs' locks too; needs --force")->needs(force);
+  add_scheme(*break_app, options->scheme);
   break_app->footer(
-      R"(Exit status: 0 it is free now; 75 refused: it is held, and by whom; 74 it cannot be removed; 69 this file system gives
-no way to break a lock safely.
+      R"(Exit status: 0 it is free now; 75 refused: it is held, and by whom; 74 it cannot be removed; 69 there is no way
+to break it safely: on this file system, or because it is a kernel lock.
 A stale lock need not be broken by hand: the next 'lockctl run' takes it over. A holder that is broken by force goes on
 with its work; it learns of it when it releases.
 

@@ -6,10 +6,14 @@
 #include <CLI/CLI.hpp>
 
 #include <optional>
+#include <string>
 
 namespace lockctl {
 
 /// `--timeout DURATION`; nothing: for ever.
 CLI::Option* add_timeout(CLI::App& app, std::optional<Seconds>& timeout);
+
+/// `--scheme NAME`, one of those that the library has.
+CLI::Option* add_scheme(CLI::App& app, std::string& scheme);
 
 }  // namespace lockctl

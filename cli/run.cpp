@@ -68,8 +68,8 @@ int status_of_failure(const lockfile::Error& error) {
 // Waits, telling the user meanwhile. Nothing: it is ours; else the exit status.
 std::optional<int> wait_for(lockfile::Lock& lock, const RunOptions& options, const BlockedSignals& signals) {
   // A second object for the looks: this one is busy with waiting.
-  const lockfile::FileLock looker(lock.path());
-  Companion companion(signals, lock_file_of(options.path), [&looker] {
+  const lockfile::FileLock looker(lock.path(), {.scheme = options.lock.scheme});
+  Companion companion(signals, lock_file_of(options.path, options.lock.scheme), [&looker] {
     std::error_code no_look;  // the wait goes on, and reports what is wrong by itself
     return looker.holder(no_look);
   });
@@ -92,7 +92,8 @@ std::optional<int> wait_for(lockfile::Lock& lock, const RunOptions& options, con
     failed = status_of_conflict(options, Exit::timed_out);
   }
   if (companion.signal() != 0) {  // also when it came together with the lock: the user wanted an end
-    say(fmt::format("stopped waiting for {}: {}", quote(lock_file_of(options.path)), signal_name(companion.signal())));
+    say(fmt::format("stopped waiting for {}: {}", quote(lock_file_of(options.path, options.lock.scheme)),
+                    signal_name(companion.signal())));
     return status_of_signal(companion.signal());
   }
   return failed;
@@ -107,8 +108,8 @@ std::optional<int> acquire(lockfile::Lock& lock, const RunOptions& options, cons
     return status_of_failure(error);
   } catch (const lockfile::LockError& error) {
     if (error.holder() && held_by_caller(lock.path(), *error.holder())) {
-      say(fmt::format("cannot lock {}: held by your own caller, {}", quote(lock_file_of(options.path)),
-                      error.holder()->who()));
+      say(fmt::format("cannot lock {}: held by your own caller, {}",
+                      quote(lock_file_of(options.path, options.lock.scheme)), error.holder()->who()));
       return status_of_conflict(options, Exit::conflict);
     }
     if (options.try_only || (options.timeout && *options.timeout <= Seconds::zero())) {
@@ -126,7 +127,7 @@ bool is_unsupported(const std::error_code& error) {
 
 // A hold that was lost does not change the exit status: the command has run, and its result is what it is.
 void release(lockfile::Lock& lock, const RunOptions& options) {
-  const std::string name = quote(lock_file_of(options.path));
+  const std::string name = quote(lock_file_of(options.path, options.lock.scheme));
   std::error_code error;
   lock.release(error);
   if (error == lockfile::errc::not_locked || error == lockfile::errc::not_my_lock) {
@@ -175,10 +176,10 @@ std::optional<OnOurDeath> hand_over(lockfile::Lock& lock, const RunOptions& opti
   }
   if (is_unsupported(error)) {
     say(fmt::format("note: the hold of {} cannot be handed over ({} scheme): the command will be killed if lockctl is",
-                    quote(lock_file_of(options.path)), lock.scheme()));
+                    quote(lock_file_of(options.path, options.lock.scheme)), lock.scheme()));
     return OnOurDeath::dies;
   }
-  say(fmt::format("cannot hand over {}: {}", quote(lock_file_of(options.path)), cause_of(error)));
+  say(fmt::format("cannot hand over {}: {}", quote(lock_file_of(options.path, options.lock.scheme)), cause_of(error)));
   return std::nullopt;
 }
 
@@ -277,7 +278,10 @@ void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& comm
   auto options = std::make_shared<RunOptions>();
   options->lock.threaded = false;  // whichever of its threads acquires, lockctl holds
   CLI::App* const run_app = app.add_subcommand("run", "run a command while holding a lock");
-  run_app->add_option("PATH", options->path, "what is locked; the lock file is PATH.lock")->required();
+  run_app
+      ->add_option("PATH", options->path,
+                   "what is locked; the lock file is PATH.lock, or PATH itself with a kernel lock")
+      ->required();
   CLI::Option* const timeout = add_timeout(*run_app, options->timeout);
   run_app->add_flag("--try", options->try_only, "do not wait: give up at once when somebody else holds it")
       ->excludes(timeout);
@@ -290,9 +294,7 @@ void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& comm
       ->excludes(shared);
   run_app->add_option("--reason", options->lock.reason, "shown to whoever asks who holds it; at most 400 bytes")
       ->type_name("TEXT");
-  run_app->add_option("--scheme", options->lock.scheme, "auto, link or mkdir")
-      ->check(CLI::IsMember({"auto", "link", "mkdir"}).description(""))
-      ->type_name("NAME");
+  add_scheme(*run_app, options->lock.scheme);
   run_app
       ->add_option("--conflict-exit-code", options->conflict_status,
                    "exit with N instead of 75 or 124 when somebody else holds it")

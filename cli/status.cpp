@@ -2,6 +2,7 @@
 #include "commands.hpp"
 #include "exit_status.hpp"
 #include "json.hpp"
+#include "options.hpp"
 #include "text.hpp"
 
 #include <lockfile/lockfile.hpp>
@@ -18,13 +19,17 @@ namespace {
 struct StatusOptions {
   std::vector<std::string> paths;
   bool json = false;
+  std::string scheme = "auto";
 };
 
-void print_text(std::string_view path, const std::vector<lockfile::Holder>& holders) {
-  const std::string name = escape(lock_file_of(path));
+void print_text(std::string_view path, std::string_view scheme, const std::vector<lockfile::Holder>& holders) {
+  const std::string name = escape(lock_file_of(path, scheme));
   if (holders.empty()) {
     fmt::print("{}: free\n", name);
-    hint_at_lock_file_name(path);
+    if (!is_on_the_file(scheme)) {
+      hint_at_lock_file_name(path);
+    }
+    return;
   }
   for (const lockfile::Holder& each : holders) {
     const bool stale = each.verdict == lockfile::Verdict::dead;
@@ -38,19 +43,22 @@ int status_of_all(const StatusOptions& options) {
   bool failed = false;
   for (const std::string& path : options.paths) {
     try {
-      const lockfile::FileLock lock(path);
+      const lockfile::FileLock lock(path, {.scheme = options.scheme});
       const auto holders = lock.holders();
       held = held || std::any_of(holders.begin(), holders.end(),
                                  [](const auto& each) { return each.verdict != lockfile::Verdict::dead; });
       if (options.json) {
-        all.push_back(lock_to_json(lock.path(), lock_file_of(lock.path()), holders));
+        all.push_back(lock_to_json(lock.path(), lock_file_of(lock.path(), options.scheme), holders));
       } else {
-        print_text(path, holders);
+        print_text(path, options.scheme, holders);
       }
     } catch (const lockfile::Error& error) {
       failed = true;
       say(error.what());
-      all.push_back({{"path", path}, {"lock_file", lock_file_of(path)}, {"state", "unknown"}, {"error", error.what()}});
+      all.push_back({{"path", path},
+                     {"lock_file", lock_file_of(path, options.scheme)},
+                     {"state", "unknown"},
+                     {"error", error.what()}});
     }
   }
   if (options.json) {
@@ -66,6 +74,7 @@ void add_status(CLI::App& app, Action& chosen) {
   CLI::App* const status_app = app.add_subcommand("status", "say who holds a lock");
   status_app->add_option("PATH", options->paths, "what is locked")->required();
   status_app->add_flag("--json", options->json, "print an array of objects");
+  add_scheme(*status_app, options->scheme);
   status_app->footer(
       R"(Exit status: 0 all are free, or stale (the next run takes them over); 75 one at least is held; 74 one cannot be looked at.
 Takes nothing, and works in a directory that may only be read.

@@ -79,11 +79,13 @@ void say(std::string_view message) {
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
 }
 
-std::string lock_file_of(std::string_view path) {
+bool is_on_the_file(std::string_view scheme) { return scheme == "kernel" || scheme == "flock"; }
+
+std::string lock_file_of(std::string_view path, std::string_view scheme) {
   while (path.size() > 1 && path.ends_with('/')) {
     path.remove_suffix(1);
   }
-  return std::string(path) + ".lock";
+  return std::string(path) + (is_on_the_file(scheme) ? "" : ".lock");
 }
 
 void hint_at_lock_file_name(std::string_view path) {

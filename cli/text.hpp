@@ -20,8 +20,10 @@ namespace lockctl {
 /// `lockctl: <message>` on standard error, escaped (what is escaped already stays as it is).
 void say(std::string_view message);
 
-/// The lock file's name for a path as the user wrote it: "spool/x/" has "spool/x.lock".
-[[nodiscard]] std::string lock_file_of(std::string_view path);
+/// Is the lock of that scheme a kernel lock on the path itself, and not a file beside it?
+[[nodiscard]] bool is_on_the_file(std::string_view scheme);
+/// The lock file's name for a path as the user wrote it: "spool/x/" has "spool/x.lock". A kernel lock is on "spool/x".
+[[nodiscard]] std::string lock_file_of(std::string_view path, std::string_view scheme = "auto");
 /// Says so when a path looks like the name of a lock file, as `lockctl list` and `ls` show it: verbs take the path
 /// that is locked, and "x.lock" would be looked for at "x.lock.lock".
 void hint_at_lock_file_name(std::string_view path);

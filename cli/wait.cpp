@@ -17,21 +17,22 @@ namespace {
 struct WaitOptions {
   std::string path;
   std::optional<Seconds> timeout;
+  std::string scheme = "auto";
 };
 
 int wait_until_free(const WaitOptions& options) {
   const BlockedSignals signals(ending_signals);
-  const std::string name = quote(lock_file_of(options.path));
-  const lockfile::FileLock looker(options.path);
-  Companion companion(signals, lock_file_of(options.path), [&looker] {
+  const std::string name = quote(lock_file_of(options.path, options.scheme));
+  const lockfile::FileLock looker(options.path, {.scheme = options.scheme});
+  Companion companion(signals, lock_file_of(options.path, options.scheme), [&looker] {
     std::error_code no_look;  // the wait goes on, and reports what is wrong by itself
     return looker.holder(no_look);
   });
   std::error_code error;
   if (options.timeout) {
-    lockfile::wait_until_free(options.path, {*options.timeout, companion.stop_token()}, error);
+    lockfile::wait_until_free(options.path, {*options.timeout, companion.stop_token()}, error, options.scheme);
   } else {
-    lockfile::wait_until_free(options.path, {lockfile::for_ever, companion.stop_token()}, error);
+    lockfile::wait_until_free(options.path, {lockfile::for_ever, companion.stop_token()}, error, options.scheme);
   }
   companion.finish();
   if (companion.signal() != 0) {
@@ -68,6 +69,7 @@ void add_wait(CLI::App& app, Action& chosen) {
   CLI::App* const wait_app = app.add_subcommand("wait", "wait until a lock is free, and take nothing");
   wait_app->add_option("PATH", options->path, "what is locked")->required();
   add_timeout(*wait_app, options->timeout);
+  add_scheme(*wait_app, options->scheme);
   wait_app->footer(R"(Exit status: 0 it is free, or stale; 124 timed out; 74 it cannot be looked at.
 Somebody else may lock it a moment later: to do something while it is yours, use 'lockctl run'.
 Works in a directory that may only be read.

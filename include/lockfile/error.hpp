@@ -19,7 +19,7 @@ enum class errc {
   not_locked = 4,      ///< nobody holds it
   not_my_lock = 5,     ///< somebody else, or another thread, holds it
   foreign = 6,         ///< another program's lock: broken only when the caller says so
-  cannot_break = 7,    ///< this file system gives no way to break a lock safely
+  cannot_break = 7,    ///< there is no way to break this lock safely: on this file system, or by this scheme
   stale_fence = 8,     ///< a later holder has written already: this writer's hold is over
 };
 

@@ -24,7 +24,7 @@ class Category final : public std::error_category {
       case errc::foreign:
         return "another program's lock";
       case errc::cannot_break:
-        return "this file system gives no way to break a lock safely";
+        return "there is no way to break a lock safely here";
       case errc::stale_fence:
         return "a later holder has written already";
     }

@@ -8,6 +8,8 @@
 #include "core/path.hpp"
 #include "core/waiting.hpp"
 #include "os/sleeper.hpp"
+#include "schemes/catalogue.hpp"
+#include "schemes/kernel/scheme.hpp"
 #include "schemes/lock_file/scheme.hpp"
 
 #include <lockfile/error.hpp>
@@ -203,17 +205,20 @@ std::vector<Leftover> leftovers(std::string_view directory, Clean clean, std::er
   return std::move(found.value);
 }
 
-void wait_until_free(std::string_view path, const Wait& wait, std::error_code& ec) noexcept {
+void wait_until_free(std::string_view path, const Wait& wait, std::error_code& ec, std::string_view scheme) noexcept {
   try {
     ec.clear();
     os::Process& process = os::Process::current();
     auto file = core::absolute_path(process, path);
-    if (!file.ok() || !wait.valid()) {
+    if (!file.ok() || !wait.valid() || schemes::find_scheme(scheme) == nullptr) {
       ec = file.ok() ? std::make_error_code(std::errc::invalid_argument) : os::code_of(file.error);
       return;
     }
-    schemes::LockFileScheme scheme(std::move(file.value), schemes::Publish::automatic, {});
-    const std::unique_ptr<Attempt> attempt = schemes::free_wait(scheme);
+    const bool whole = scheme == "flock";
+    schemes::KernelFileScheme on_it(file.value, whole ? schemes::KernelLock::whole : schemes::KernelLock::byte, {});
+    schemes::LockFileScheme beside(std::move(file.value), schemes::Publish::automatic, {});
+    const std::unique_ptr<Attempt> attempt =
+        whole || scheme == "kernel" ? schemes::free_wait(on_it) : schemes::free_wait(beside);
     const core::Limit limit(process.system(), wait);
     std::shared_ptr<os::Notifier::Instance> instance;
     core::Waited waited;

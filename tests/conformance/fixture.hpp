@@ -24,7 +24,8 @@ class Law : public ::testing::TestWithParam<Variant> {
  protected:
   [[nodiscard]] Options options() const { return {.scheme = std::string(GetParam().scheme)}; }
   [[nodiscard]] std::string path() const { return scratch_ / "a"; }
-  [[nodiscard]] std::string word() const { return path() + ".lock"; }
+  /// The lock's file.
+  [[nodiscard]] std::string word() const { return path() + (is_kernel(GetParam()) ? "" : ".lock"); }
   [[nodiscard]] std::vector<std::string> peer_arguments() const { return {path(), std::string(GetParam().name)}; }
 
   /// Another thread of this process, in the same variant. Joined at once.
@@ -69,6 +70,12 @@ std::error_code code_of(Call call) {
   }
 }
 
+/// Of every scheme.
+#define LOCKFILE_FOR_ALL_SCHEMES(Suite)                                       \
+  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(all_variants()), \
+                           [](const auto& each) { return std::string(each.param.name); })
+
+/// Of the schemes that are lock files: what stands beside the path, what is left by the dead, breaks.
 #define LOCKFILE_FOR_ALL_VARIANTS(Suite)                                                            \
   INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(variants().begin(), variants().end()), \
                            [](const auto& each) { return std::string(each.param.name); })

@@ -72,7 +72,7 @@ TEST_P(Shortage, of_descriptors_gives_a_clear_error_or_none_and_never_a_hold) {
   constexpr std::size_t beside = 2;  // what is open for a moment besides: a directory that is read, a file of /proc
   std::size_t lives = 0;
   long refused = 0;
-  for (const Scenario& scenario : scenarios()) {
+  for (const Scenario& scenario : scenarios_of(GetParam())) {
     Trouble none;
     ASSERT_TRUE(live(scenario, none));
     const std::size_t enough = most_open_ + beside;
@@ -82,13 +82,13 @@ TEST_P(Shortage, of_descriptors_gives_a_clear_error_or_none_and_never_a_hold) {
       refused += few.refused();
     }
   }
-  EXPECT_GT(lives, scenarios().size());
+  EXPECT_GT(lives, scenarios_of(GetParam()).size());
   EXPECT_GT(refused, 0);
   std::cout << "lived through " << lives << " shortages, told of them " << refused << " times\n";
 }
 
 TEST_P(Shortage, of_bytes_that_are_read_changes_nothing) {
-  for (const Scenario& scenario : scenarios()) {
+  for (const Scenario& scenario : scenarios_of(GetParam())) {
     for (const std::size_t bytes : {1UL, 7UL, 100UL}) {
       ShortTransfers short_reads(os::Call::read, bytes);
       live(scenario, short_reads);
@@ -97,7 +97,7 @@ TEST_P(Shortage, of_bytes_that_are_read_changes_nothing) {
 }
 
 TEST_P(Shortage, of_bytes_that_are_written_is_no_space) {
-  for (const Scenario& scenario : scenarios()) {
+  for (const Scenario& scenario : scenarios_of(GetParam())) {
     for (const std::size_t bytes : {0UL, 1UL, 144UL}) {
       ShortTransfers short_writes(os::Call::write, bytes);
       live(scenario, short_writes);

@@ -378,6 +378,11 @@ void Stage::drop() {
   count_ = 0;
 }
 
+// A kernel lock's file stays, and nothing beside it.
+void Stage::remove_file_that_stays() const {
+  if (on_the_file()) std::filesystem::remove(path_);
+}
+
 void Stage::finish() {
   if (!calm_) trouble_.end();
   calm_ = true;
@@ -396,6 +401,7 @@ void Stage::finish() {
     std::filesystem::remove(word());
   }
   if (!deceived() && !stands_) expect_obtainable("when the trouble is over");
+  remove_file_that_stays();
   // What the dead left is swept at the next contention, and what could not be removed or was on its way out by doctor.
   if (!deceived() && !stands_ && !dead_left_ && !trouble_.hindered_a_removal()) {
     for (const std::string& name : names_in(directory_)) EXPECT_TRUE(name.ends_with(".gone")) << name << " left behind";
@@ -404,6 +410,7 @@ void Stage::finish() {
   const std::size_t left_open = subject_.close_all();
   EXPECT_TRUE(left_open == 0 || deceived()) << left_open << " descriptors left open";
   expect_obtainable("when its process has ended");
+  remove_file_that_stays();
   bystander_.enter();
   std::error_code code;
   for (const Leftover& left : leftovers(directory_, Clean::remove_dead, code)) {
@@ -574,18 +581,26 @@ std::span<const Scenario> scenarios() {
       Scenario{"dead_holder", play_dead_holder},
       Scenario{"stale_break", play_stale_break},
       Scenario{"forced_break", play_forced_break},
-      Scenario{"break_of_a_foreign_file", play_break_of_a_foreign_file},
-      Scenario{"break_of_a_foreign_directory", play_break_of_a_foreign_directory},
-      Scenario{"vacant_directory", play_vacant_directory},
-      Scenario{"release_beside_a_stuck_breaker", play_release_beside_a_stuck_breaker},
-      Scenario{"hand_over", play_hand_over},
-      Scenario{"look", play_look},
-      Scenario{"clean", play_clean},
-      Scenario{"clean_beside_the_living", play_clean_beside_the_living},
-      Scenario{"examine", play_examine},
-      Scenario{"wait_until_free", play_wait_until_free},
+      Scenario{"break_of_a_foreign_file", play_break_of_a_foreign_file, true},
+      Scenario{"break_of_a_foreign_directory", play_break_of_a_foreign_directory, true},
+      Scenario{"vacant_directory", play_vacant_directory, true},
+      Scenario{"release_beside_a_stuck_breaker", play_release_beside_a_stuck_breaker, true},
+      Scenario{"hand_over", play_hand_over, true},
+      Scenario{"look", play_look, true},
+      Scenario{"clean", play_clean, true},
+      Scenario{"clean_beside_the_living", play_clean_beside_the_living, true},
+      Scenario{"examine", play_examine, true},
+      Scenario{"wait_until_free", play_wait_until_free, true},
   };
   return all;
+}
+
+std::vector<Scenario> scenarios_of(const Setting& setting) {
+  std::vector<Scenario> chosen;
+  for (const Scenario& each : scenarios()) {
+    if (!each.of_lock_files || !is_kernel(*setting.variant)) chosen.push_back(each);
+  }
+  return chosen;
 }
 
 Ground::Ground() : before_(std::filesystem::current_path()) { std::filesystem::current_path(scratch_.path()); }

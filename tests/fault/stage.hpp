@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace lockfile::testing {
 
@@ -93,7 +94,9 @@ class Stage {
   enum class Held : std::uint8_t { no, by_nobody, by_subject, by_other, by_dead, by_stranger };
 
   [[nodiscard]] Options options() const { return {.scheme = std::string(setting_.variant->scheme)}; }
-  [[nodiscard]] std::string word() const { return path_ + ".lock"; }
+  [[nodiscard]] bool on_the_file() const { return is_kernel(*setting_.variant); }
+  [[nodiscard]] std::string word() const { return path_ + (on_the_file() ? "" : ".lock"); }
+  void remove_file_that_stays() const;
   [[nodiscard]] bool deceived() const { return trouble_.is_a_lie(); }
   template <class Verb>
   [[nodiscard]] std::error_code try_verb(Verb verb);
@@ -127,8 +130,11 @@ class Stage {
 struct Scenario {
   std::string_view name;
   void (*play)(Stage&);
+  bool of_lock_files = false;  ///< speaks of what kernel locks do not have
 };
 [[nodiscard]] std::span<const Scenario> scenarios();
+/// Those that can be played there.
+[[nodiscard]] std::vector<Scenario> scenarios_of(const Setting& setting);
 
 /// A directory to be in, empty at the beginning of each life.
 class Ground {

@@ -16,6 +16,10 @@ const std::vector<Setting>& settings() {
       made.push_back(
           {std::string(scheme) + "_on_a_network", &variant_named(scheme), os::FileSystem{"nfs", false, true}});
     }
+    for (const std::string_view scheme : {"kernel", "flock"}) {
+      made.push_back({std::string(scheme), &variant_named(scheme), {}});
+    }
+    made.push_back({"kernel_on_a_network", &variant_named("kernel"), os::FileSystem{"nfs", false, true}});
     return made;
   }();
   return all;

@@ -26,7 +26,8 @@ struct Setting {
   const Variant* variant = nullptr;
   std::optional<os::FileSystem> mounted;  ///< else what the kernel says
 };
-/// Every variant, and both schemes on a network file system, which take other ways to look and to write.
+/// Every variant of the lock files, both of their schemes on a network file system, which take other ways to look and
+/// to write, and the kernel locks.
 [[nodiscard]] const std::vector<Setting>& settings();
 void PrintTo(const Setting& setting, std::ostream* out);
 

@@ -572,7 +572,7 @@ void Run::close_up() {
     if (!violation_.empty()) return;
     ticks_ = 0;
     Participant& last = add(others_, process(*host, "last caller"), "last caller", [&](Script& me) {
-      Options options;
+      Options options = scenario_.last_caller;
       options.fence = scenario_.fenced;
       me.use(options);
       if (me.acquire_for(std::chrono::seconds(30))) {
@@ -781,6 +781,35 @@ void Script::plain_rmdir() {
   const os::Status removed = system().remove_directory(os::no_directory, "/d/f.lock");
   check_gone();
   run_.violated(run_.oracle().released(self_, removed != 0, false));
+}
+
+bool Script::plain_flock() {
+  const std::string path(Run::path);
+  auto opened = system().open(os::no_directory, path.c_str(), os::Open::look, 0);
+  if (opened.error == ENOENT) opened = system().open(os::no_directory, path.c_str(), os::Open::create, 0666);
+  if (opened.error == EEXIST) opened = system().open(os::no_directory, path.c_str(), os::Open::look, 0);
+  check_gone();
+  if (!opened.ok()) return false;
+  plain_ = opened.value;
+  const os::Status refused = system().flock(plain_, os::Flock::exclusive);
+  check_gone();
+  if (refused != 0) {
+    system().close(plain_);
+    check_gone();
+    return false;
+  }
+  in_section([&] {
+    run_.violated(
+        run_.oracle().granted(self_, Mode::exclusive, self_.process->process.id, self_.process->process.pid, 0, true));
+  });
+  return true;
+}
+
+void Script::plain_unflock(Leave how) {
+  in_section([&] { run_.oracle().release_begins(self_); });
+  if (how == Leave::by_unlock) (void)system().flock(plain_, os::Flock::release);
+  system().close(plain_);
+  check_gone();
 }
 
 void Script::clean() {

@@ -237,6 +237,8 @@ struct Scenario {
   bool fenced = false;
   /// Too large for every order.
   bool by_chance = false;
+  /// How the last caller locks.
+  Options last_caller = {};
 };
 
 /// What a participant does. Each verb tells the oracles.
@@ -281,6 +283,10 @@ class Script {
   void share_lock(std::shared_ptr<Lock> lock) { lock_ = std::move(lock); }
   [[nodiscard]] std::shared_ptr<Lock> make_lock();
   void clean();
+  /// As flock(1): opens the file to read, makes it where it is missing, and tries. True if it got the lock.
+  bool plain_flock();
+  enum class Leave : std::uint8_t { by_close, by_unlock };
+  void plain_unflock(Leave how);
 
  private:
   bool acquire_as(std::string_view verb, const Wait& wait, std::optional<std::chrono::milliseconds> limit);
@@ -297,6 +303,7 @@ class Script {
   std::shared_ptr<Lock> lock_;
   bool undisturbed_ = false;
   std::size_t verbs_before_ = 0;
+  int plain_ = -1;
 };
 
 }  // namespace lockfile::simulation

@@ -38,5 +38,6 @@ void add_readers(std::vector<Scenario>& all);
 void add_fences(std::vector<Scenario>& all);
 void add_chance(std::vector<Scenario>& all);
 void add_findings(std::vector<Scenario>& all);
+void add_kernel(std::vector<Scenario>& all);
 
 }  // namespace lockfile::simulation

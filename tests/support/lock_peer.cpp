@@ -87,6 +87,38 @@ std::string obey(std::unique_ptr<FileLock>& lock, const std::string& line, Deadl
       }
       return std::to_string(worker);
     }
+    if (verb == "fork_worker_with_handlers") {
+      // As fork(2) does it where the library's at-fork handlers are installed.
+      auto& process = lockfile::os::Process::current();
+      process.before_fork();
+      const pid_t worker = ::fork();
+      if (worker == 0) {
+        process.after_fork_in_child();
+        ::close(STDIN_FILENO);
+        ::close(STDOUT_FILENO);
+        for (;;) ::pause();
+      }
+      process.after_fork_in_parent();
+      return std::to_string(worker);
+    }
+    if (verb == "hand_to_child") {
+      // Its copy of the guard is all that the child has of us.
+      const int guard = lock->share_guard();
+      const pid_t child = ::fork();
+      if (child == 0) {
+        for (int each = 0; each < 256; ++each) {
+          if (each != guard) ::close(each);
+        }
+        for (;;) ::pause();
+      }
+      ::close(guard);
+      lock->hand_over(child);
+      return std::to_string(child);
+    }
+    if (verb == "share") {
+      lock->acquire(lockfile::Mode::shared, wait_of(in));
+      return "shared";
+    }
     if (verb == "close_all") {
       for (int each = 3; each < 256; ++each) ::close(each);
       return "closed";

@@ -16,7 +16,9 @@ extern char** environ;
 
 namespace lockfile::testing {
 
-Peer::Peer(const std::vector<std::string>& arguments) {
+Peer::Peer(const std::vector<std::string>& arguments) : Peer(LOCK_PEER, arguments) {}
+
+Peer::Peer(std::string program, std::vector<std::string> arguments) {
   std::array<int, 2> in{};
   std::array<int, 2> out{};
   if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
@@ -24,10 +26,8 @@ Peer::Peer(const std::vector<std::string>& arguments) {
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO);
   ::posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
-  std::string program = LOCK_PEER;
-  std::vector<std::string> copies = arguments;
   std::vector<char*> argv = {program.data()};
-  for (std::string& each : copies) argv.push_back(each.data());
+  for (std::string& each : arguments) argv.push_back(each.data());
   argv.push_back(nullptr);
   const int error = ::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);

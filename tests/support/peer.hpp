@@ -19,6 +19,8 @@ class Peer {
  public:
   /// `arguments` go to lock_peer: PATH VARIANT [kill-at N [fence]]
   explicit Peer(const std::vector<std::string>& arguments);
+  /// Another program that speaks in lines, by its path.
+  Peer(std::string program, std::vector<std::string> arguments);
   Peer(const Peer&) = delete;
   Peer& operator=(const Peer&) = delete;
   /// Kills what still runs.

@@ -27,11 +27,31 @@ std::span<const Variant> variants() {
   return all;
 }
 
+std::span<const Variant> kernel_variants() {
+  static constexpr std::array all = {
+      Variant{"kernel", "kernel", {}},
+      Variant{"kernel_without_unnamed_files", "kernel", {.unnamed_files = true}},
+      Variant{"kernel_without_inotify", "kernel", {.inotify = true}},
+      Variant{"flock", "flock", {}},
+      Variant{"flock_without_inotify", "flock", {.inotify = true}},
+  };
+  return all;
+}
+
+std::vector<Variant> all_variants() {
+  std::vector<Variant> all(variants().begin(), variants().end());
+  all.insert(all.end(), kernel_variants().begin(), kernel_variants().end());
+  return all;
+}
+
+bool is_kernel(const Variant& variant) { return variant.scheme == "kernel" || variant.scheme == "flock"; }
+
 const Variant& variant_named(std::string_view name) {
-  const auto all = variants();
-  const auto found = std::find_if(all.begin(), all.end(), [&](const Variant& each) { return each.name == name; });
-  if (found == all.end()) throw std::invalid_argument("no variant " + std::string(name));
-  return *found;
+  for (const auto all : {variants(), kernel_variants()}) {
+    const auto found = std::find_if(all.begin(), all.end(), [&](const Variant& each) { return each.name == name; });
+    if (found != all.end()) return *found;
+  }
+  throw std::invalid_argument("no variant " + std::string(name));
 }
 
 os::Result<int> CrippledSystem::open(int at, const char* name, os::Open how, std::uint32_t mode) noexcept {

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace lockfile::testing {
 
@@ -27,6 +28,12 @@ struct Variant {
 };
 
 [[nodiscard]] std::span<const Variant> variants();
+/// The schemes that are kernel locks on the file itself, and their fallbacks. They keep the laws of who may hold; what
+/// speaks of lock files, breaks and the dead is not theirs.
+[[nodiscard]] std::span<const Variant> kernel_variants();
+/// Both.
+[[nodiscard]] std::vector<Variant> all_variants();
+[[nodiscard]] bool is_kernel(const Variant& variant);
 [[nodiscard]] const Variant& variant_named(std::string_view name);
 
 /// A system without what a variant lacks.

@@ -13,8 +13,20 @@
 
 namespace lockfile::schemes {
 
-std::chrono::steady_clock::time_point KernelLooks::next(os::System& system, bool local) noexcept {
-  if (!local) return remote_.next(system);
+void KernelLooks::plan(const KernelFile& file, Blocked& blocked) {
+  os::System& system = file.directory().system();
+  const bool local = file.directory().local();
+  // A copy of the descriptor: its closing is no event, which closing another one of the file would be. On a network
+  // file system every look at the name opens the file, so there only those closes are watched for that it is not.
+  const auto copy = system.duplicate(file.descriptor());
+  if (copy.ok()) {
+    const os::Notice notice = local ? os::Notice::lock : os::Notice::file;
+    blocked.on.push_back(os::WatchSource::inode(os::File(system, copy.value), file.info(), notice));
+  }
+  if (!local || !copy.ok()) {
+    blocked.look_again = unwatched_.next(system);
+    return;
+  }
   constexpr std::array<std::chrono::milliseconds, 4> after = {std::chrono::milliseconds(1),
                                                               std::chrono::milliseconds(4),
                                                               std::chrono::milliseconds(16), std::chrono::seconds(1)};
@@ -23,7 +35,7 @@ std::chrono::steady_clock::time_point KernelLooks::next(os::System& system, bool
   const bool was_planned = planned_ && now >= *planned_;
   looks_ = was_planned ? std::min(looks_ + 1, after.size() - 1) : 0;
   planned_ = now + after[looks_];
-  return *planned_;
+  blocked.look_again = planned_;
 }
 
 KernelAttempt::KernelAttempt(KernelFileScheme& scheme, const Request& request)
@@ -152,12 +164,7 @@ Blocked KernelAttempt::blocked() {
   Blocked blocked;
   auto holders = scheme_.holders_of(*file_, request_.mode);
   blocked.by = std::move(holders.front());
-  // A copy of the descriptor: its closing is no event, which closing another one of the file would be.
-  const auto copy = system().duplicate(file_->descriptor());
-  if (copy.ok()) {
-    blocked.on.push_back(os::WatchSource::inode(os::File(system(), copy.value), file_->info(), os::Notice::lock));
-  }
-  blocked.look_again = looks_.next(system(), copy.ok() && file_->directory().local());
+  looks_.plan(*file_, blocked);
   return blocked;
 }
 
@@ -301,15 +308,10 @@ class KernelFreeWait final : public Attempt {
       file_->stop_waiting();
       return Granted{};
     }
-    os::System& system = directory.value->system();
     Blocked blocked;
     auto holders = scheme_.holders_of(*file_, Mode::exclusive);
     blocked.by = std::move(holders.front());
-    const auto copy = system.duplicate(file_->descriptor());
-    if (copy.ok()) {
-      blocked.on.push_back(os::WatchSource::inode(os::File(system, copy.value), file_->info(), os::Notice::lock));
-    }
-    blocked.look_again = looks_.next(system, copy.ok() && directory.value->local());
+    looks_.plan(*file_, blocked);
     return blocked;
   }
 

@@ -13,10 +13,11 @@ namespace lockfile::schemes {
 /// close gives none.
 class KernelLooks {
  public:
-  [[nodiscard]] std::chrono::steady_clock::time_point next(os::System& system, bool local) noexcept;
+  /// What to sleep on, and until when.
+  void plan(const KernelFile& file, Blocked& blocked);
 
  private:
-  os::Backoff remote_{std::chrono::milliseconds(2), std::chrono::milliseconds(250)};
+  os::Backoff unwatched_{std::chrono::milliseconds(2), std::chrono::milliseconds(250)};
   std::size_t looks_ = 0;
   std::optional<std::chrono::steady_clock::time_point> planned_;
 };

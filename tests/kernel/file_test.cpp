@@ -1,0 +1,318 @@
+// What only kernel locks promise: about their file, about names of holders, about descriptors that live on.
+#include "schemes/kernel/file.hpp"
+#include "support/peer.hpp"
+#include "support/scratch.hpp"
+#include "support/variants.hpp"
+
+#include <lockfile/lockfile.hpp>
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <shared_mutex>
+#include <thread>
+
+namespace lockfile::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+class KernelFiles : public ::testing::TestWithParam<Variant> {
+ protected:
+  [[nodiscard]] Options options() const { return {.scheme = std::string(GetParam().scheme)}; }
+  [[nodiscard]] std::vector<std::string> peer_arguments() const { return {path_, std::string(GetParam().name)}; }
+  template <class Call>
+  static std::error_code code_of(Call call) {
+    try {
+      call();
+      return {};
+    } catch (const Error& error) {
+      return error.code();
+    }
+  }
+  static struct stat status_of(const std::string& path) {
+    struct stat status = {};
+    EXPECT_EQ(::stat(path.c_str(), &status), 0) << path;
+    return status;
+  }
+
+  Scratch scratch_;
+  const std::string path_ = scratch_ / "a";
+  InVariant in_{GetParam()};
+};
+
+INSTANTIATE_TEST_SUITE_P(every, KernelFiles, ::testing::ValuesIn(kernel_variants().begin(), kernel_variants().end()),
+                         [](const auto& each) { return std::string(each.param.name); });
+
+TEST_P(KernelFiles, the_very_path_is_locked_and_stays) {
+  {
+    KernelFileLock lock(path_, options());
+    EXPECT_EQ(lock.scheme(), GetParam().scheme);
+    lock.acquire();
+    EXPECT_EQ(scratch_.names(), std::vector<std::string>{"a"});
+    lock.release();
+  }
+  EXPECT_EQ(scratch_.names(), std::vector<std::string>{"a"});
+}
+
+TEST_P(KernelFiles, a_new_file_has_the_mode_of_the_umask_or_the_access) {
+  const mode_t before = ::umask(027);
+  KernelFileLock lock(path_, options());
+  lock.acquire();
+  EXPECT_EQ(status_of(path_).st_mode & 07777U, 0640U);
+  Options open = options();
+  open.access = Access::everyone;
+  KernelFileLock for_all(scratch_ / "b", open);
+  for_all.acquire();
+  EXPECT_EQ(status_of(scratch_ / "b").st_mode & 07777U, 0666U);
+  ::umask(before);
+}
+
+TEST_P(KernelFiles, a_strangers_file_is_locked_and_nothing_is_written_to_it) {
+  const std::string precious = "somebody else's\n";
+  write_file(path_, precious);
+  ASSERT_EQ(::chmod(path_.c_str(), 0640), 0);
+  const struct stat before = status_of(path_);
+  Options removing = options();
+  removing.remove_on_release = GetParam().scheme == "kernel";
+  KernelFileLock lock(path_, removing);
+  Peer peer(peer_arguments());
+  lock.acquire();
+  // This process knows whose it is; another one does not.
+  EXPECT_EQ(lock.holder().value().pid, ::getpid());
+  EXPECT_TRUE(peer.ask("holder").starts_with("held by an unknown holder of uid"));
+  peer.tell("acquire");
+  EXPECT_TRUE(peer.is_silent());
+  lock.release();
+  EXPECT_EQ(peer.answer(), "held");
+  EXPECT_EQ(peer.ask("release"), "released");
+  EXPECT_EQ(read_file(path_), precious);
+  const struct stat after = status_of(path_);
+  EXPECT_EQ(after.st_ino, before.st_ino);
+  EXPECT_EQ(after.st_mode, before.st_mode);
+  EXPECT_EQ(after.st_mtim.tv_sec, before.st_mtim.tv_sec);
+  EXPECT_EQ(after.st_mtim.tv_nsec, before.st_mtim.tv_nsec);
+}
+
+TEST_P(KernelFiles, a_file_that_may_only_be_read_is_locked_as_far_as_the_kernel_can) {
+  if (::geteuid() == 0) GTEST_SKIP() << "unavoidable: root may write every file";
+  write_file(path_, "read me");
+  ASSERT_EQ(::chmod(path_.c_str(), 0444), 0);
+  KernelFileLock lock(path_, options());
+  EXPECT_TRUE(lock.try_lock_shared());
+  lock.unlock_shared();
+  const std::error_code exclusive = code_of([&] { lock.acquire(0s); });
+  EXPECT_EQ(exclusive,
+            GetParam().scheme == "flock" ? std::error_code() : std::make_error_code(std::errc::permission_denied));
+}
+
+TEST_P(KernelFiles, a_symbolic_link_a_directory_and_a_fifo_are_refused) {
+  write_file(scratch_ / "target", "");
+  std::filesystem::create_symlink(scratch_ / "target", path_);
+  EXPECT_EQ(code_of([&] { KernelFileLock(path_, options()).acquire(0s); }), std::errc::too_many_symbolic_link_levels);
+  std::filesystem::create_directory(scratch_ / "d");
+  EXPECT_EQ(code_of([&] { KernelFileLock(scratch_ / "d", options()).acquire(0s); }), std::errc::is_a_directory);
+  ASSERT_EQ(::mkfifo((scratch_ / "f").c_str(), 0600), 0);
+  EXPECT_EQ(code_of([&] { KernelFileLock(scratch_ / "f", options()).acquire(0s); }), std::errc::invalid_argument);
+  EXPECT_EQ(read_file(scratch_ / "target"), "");
+}
+
+TEST_P(KernelFiles, a_killed_holder_is_replaced_at_once_and_was_never_stale) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  KernelFileLock lock(path_, options());
+  EXPECT_EQ(lock.holder().value().pid, peer.pid());
+  EXPECT_EQ(lock.holder().value().verdict, Verdict::alive);
+  EXPECT_FALSE(lock.break_stale());
+  peer.kill();
+  EXPECT_FALSE(lock.holder());
+  lock.acquire(0s);
+}
+
+TEST_P(KernelFiles, nobody_can_break_it) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  KernelFileLock lock(path_, options());
+  EXPECT_EQ(code_of([&] { lock.break_lock(); }), errc::cannot_break);
+  EXPECT_EQ(code_of([&] { lock.break_lock(lock.holder().value()); }), errc::cannot_break);
+  EXPECT_EQ(peer.ask("i_am_locking"), "yes");
+  EXPECT_EQ(peer.ask("release"), "released");
+  EXPECT_FALSE(lock.break_lock());
+}
+
+TEST_P(KernelFiles, readers_share_and_a_writer_waits_for_the_last) {
+  Peer one(peer_arguments());
+  Peer two(peer_arguments());
+  Peer writer(peer_arguments());
+  ASSERT_EQ(one.ask("share"), "shared");
+  ASSERT_EQ(two.ask("share 0"), "shared");
+  KernelFileLock lock(path_, options());
+  EXPECT_TRUE(lock.try_lock_shared());
+  EXPECT_FALSE(lock.holders().empty());
+  lock.unlock_shared();
+  writer.tell("acquire");
+  EXPECT_TRUE(writer.is_silent());
+  EXPECT_EQ(one.ask("release"), "released");
+  EXPECT_TRUE(writer.is_silent());
+  // The one that is named has left: the other is somebody unknown, and not the one that has left.
+  const Holder left = lock.holder().value();
+  EXPECT_TRUE(left.foreign || left.pid == two.pid()) << left.describe();
+  two.kill();
+  EXPECT_EQ(writer.answer(), "held");
+}
+
+TEST_P(KernelFiles, a_hold_that_was_handed_over_lasts_until_the_child_has_ended) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  const pid_t child = std::stoi(peer.ask("hand_to_child"));
+  peer.kill();
+  KernelFileLock lock(path_, options());
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
+  EXPECT_EQ(lock.holder().value().handed_to, child);
+  EXPECT_EQ(lock.holder().value().verdict, Verdict::alive);
+  ::kill(child, SIGKILL);
+  lock.acquire(stuck);
+}
+
+TEST_P(KernelFiles, a_hold_is_not_handed_to_a_child_without_a_guard) {
+  KernelFileLock lock(path_, options());
+  lock.acquire();
+  EXPECT_EQ(code_of([&] { lock.hand_over(::getpid()); }), std::errc::operation_not_supported);
+}
+
+TEST_P(KernelFiles, a_worker_prolongs_nothing_where_the_handlers_ran_and_everything_where_not) {
+  KernelFileLock lock(path_, options());
+  {
+    Peer peer(peer_arguments());
+    ASSERT_EQ(peer.ask("acquire"), "held");
+    const pid_t worker = std::stoi(peer.ask("fork_worker_with_handlers"));
+    peer.kill();
+    lock.acquire(0s);
+    lock.release();
+    ::kill(worker, SIGKILL);
+  }
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  const pid_t worker = std::stoi(peer.ask("fork_worker"));
+  peer.kill();
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
+  EXPECT_EQ(lock.holder().value().verdict, Verdict::unknown);
+  EXPECT_NE(lock.holder().value().note.find("copy of its descriptor"), std::string::npos);
+  ::kill(worker, SIGKILL);
+  lock.acquire(stuck);
+}
+
+TEST_P(KernelFiles, whoever_closes_its_descriptors_has_lost_the_hold_and_is_told) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  ASSERT_EQ(peer.ask("close_all"), "closed");
+  EXPECT_EQ(peer.ask("i_am_locking"), "no");
+  KernelFileLock lock(path_, options());
+  lock.acquire(0s);
+  EXPECT_TRUE(peer.ask("release").starts_with("error lockfile:5 "));  // NotMyLock
+}
+
+TEST_P(KernelFiles, whoever_holds_a_file_that_was_removed_has_lost_the_hold) {
+  KernelFileLock lock(path_, options());
+  lock.acquire();
+  Peer waiter(peer_arguments());
+  waiter.tell("acquire");
+  EXPECT_TRUE(waiter.is_silent());
+  std::filesystem::remove(path_);
+  EXPECT_EQ(waiter.answer(), "held");
+  EXPECT_FALSE(lock.i_am_locking());
+  EXPECT_EQ(code_of([&] { lock.release(); }), errc::not_my_lock);
+  EXPECT_EQ(waiter.ask("i_am_locking"), "yes");
+}
+
+TEST_P(KernelFiles, the_other_kind_is_refused_by_name) {
+  KernelFileLock lock(path_, options());
+  lock.acquire();
+  lock.release();
+  Options other = options();
+  other.scheme = GetParam().scheme == "kernel" ? "flock" : "kernel";
+  try {
+    KernelFileLock(path_, other).acquire(0s);
+    FAIL() << "acquired";
+  } catch (const LockFailed& error) {
+    EXPECT_EQ(error.code(), std::errc::operation_not_supported);
+    const std::string text = error.what();
+    EXPECT_NE(text.find("'kernel'"), std::string::npos) << text;
+    EXPECT_NE(text.find("'flock'"), std::string::npos) << text;
+  }
+}
+
+TEST_P(KernelFiles, removal_on_release_leaves_nothing_and_is_refused_for_flock) {
+  Options removing = options();
+  removing.remove_on_release = true;
+  if (GetParam().scheme == "flock") {
+    EXPECT_EQ(code_of([&] { const KernelFileLock lock(path_, removing); }), std::errc::invalid_argument);
+    return;
+  }
+  KernelFileLock lock(path_, removing);
+  lock.acquire();
+  Peer waiter(peer_arguments());
+  waiter.tell("acquire");
+  EXPECT_TRUE(waiter.is_silent());
+  lock.release();
+  EXPECT_EQ(waiter.answer(), "held");
+  EXPECT_EQ(waiter.ask("release"), "released");
+  {
+    const std::shared_lock guard(lock);
+    EXPECT_EQ(scratch_.names(), std::vector<std::string>{"a"});
+  }
+  EXPECT_EQ(scratch_.names(), std::vector<std::string>());
+}
+
+TEST_P(KernelFiles, a_longer_record_before_and_a_torn_one_are_written_over) {
+  Options wordy = options();
+  wordy.reason = std::string(400, 'r');
+  {
+    KernelFileLock lock(path_, wordy);
+    lock.acquire();
+  }
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  KernelFileLock looker(path_, options());
+  EXPECT_EQ(looker.holder().value().pid, peer.pid());
+  EXPECT_EQ(looker.holder().value().reason, "");
+  EXPECT_EQ(peer.ask("release"), "released");
+  EXPECT_EQ(peer.ask("drop"), "dropped");
+  std::filesystem::resize_file(path_, 100);
+  looker.acquire();
+  Peer second(peer_arguments());
+  EXPECT_TRUE(second.ask("holder").starts_with("held by pid " + std::to_string(::getpid())));
+}
+
+// lockf(3) and fcntl(2) lock the whole file so.
+TEST_P(KernelFiles, whoever_locks_the_whole_file_by_fcntl_is_respected_by_scheme_kernel) {
+  if (GetParam().scheme != "kernel") GTEST_SKIP() << "unavoidable: flock(2) and byte locks do not see each other";
+  KernelFileLock lock(path_, options());
+  lock.acquire();
+  const int descriptor = ::open(path_.c_str(), O_RDWR | O_CLOEXEC);
+  struct flock whole = {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  EXPECT_NE(::fcntl(descriptor, F_OFD_SETLK, &whole), 0);
+  lock.release();
+  EXPECT_EQ(::fcntl(descriptor, F_OFD_SETLK, &whole), 0);
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
+  // The record that stands there still is not the holder's.
+  EXPECT_TRUE(lock.holder().value().foreign);
+  ::close(descriptor);
+}
+
+TEST_P(KernelFiles, a_kernel_lock_is_refused_a_fence) {
+  Options fenced = options();
+  fenced.fence = true;
+  KernelFileLock lock(path_, fenced);
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::operation_not_supported);
+}
+
+}  // namespace
+}  // namespace lockfile::testing
