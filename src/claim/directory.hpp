@@ -26,6 +26,9 @@ class Directory {
   ~Directory();
 
   [[nodiscard]] bool descriptor_is_ours() const noexcept;
+  /// The descriptor was found not to be ours: never look again whether it is. Opened anew, the same directory may get
+  /// the same number, and this one would close it.
+  void forget_descriptor() noexcept { (void)file_.release(); }
 
   /// Does `path` still name this directory?
   [[nodiscard]] bool is_at(const std::string& path) const noexcept;

@@ -149,8 +149,8 @@ TEST_P(KernelFiles, readers_share_and_a_writer_waits_for_the_last) {
   Peer one(peer_arguments());
   Peer two(peer_arguments());
   Peer writer(peer_arguments());
-  ASSERT_EQ(one.ask("share"), "shared");
-  ASSERT_EQ(two.ask("share 0"), "shared");
+  ASSERT_EQ(one.ask("share"), "held");
+  ASSERT_EQ(two.ask("share 0"), "held");
   KernelFileLock lock(path_, options());
   EXPECT_TRUE(lock.try_lock_shared());
   EXPECT_FALSE(lock.holders().empty());

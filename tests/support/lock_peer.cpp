@@ -115,10 +115,6 @@ std::string obey(std::unique_ptr<FileLock>& lock, const std::string& line, Deadl
       lock->hand_over(child);
       return std::to_string(child);
     }
-    if (verb == "share") {
-      lock->acquire(lockfile::Mode::shared, wait_of(in));
-      return "shared";
-    }
     if (verb == "close_all") {
       for (int each = 3; each < 256; ++each) ::close(each);
       return "closed";

@@ -69,7 +69,8 @@ std::unique_ptr<Attempt> KernelFileScheme::attempt(const Request& request) {
 }
 
 os::Result<std::shared_ptr<claim::Directory>> KernelFileScheme::resolve() {
-  if (directory_ && directory_->is_at(path_.directory) && directory_->descriptor_is_ours()) return {directory_, 0};
+  if (directory_ && !directory_->descriptor_is_ours()) directory_->forget_descriptor();
+  if (directory_ && directory_->descriptor() >= 0 && directory_->is_at(path_.directory)) return {directory_, 0};
   auto opened = claim::Directory::open(os::Process::current(), path_.directory);
   if (opened.ok()) {
     kept_.clear();
