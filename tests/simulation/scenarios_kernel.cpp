@@ -170,11 +170,11 @@ void add_kernel(std::vector<Scenario>& all) {
       Form{"flock", "flock", {}},
   };
   for (const Form& form : forms) {
-    add_living(all, form);
+    // Where there are no unnamed files only the making of the file is another.
+    if (form.kind.unnamed_files) add_living(all, form);
     add_dying(all, form);
   }
   add_removing(all, forms[0]);
-  add_removing(all, forms[1]);
   add_foreign(all, forms[2]);
 }
 
