@@ -291,9 +291,9 @@ TEST(FaultMatrix, has_every_call_that_can_be_refused) {
   std::map<Call, std::size_t> places;
   std::size_t lives = 0;
   std::size_t lock_file_scenarios = 0;
-  for (const Scenario& scenario : scenarios()) lock_file_scenarios += scenario.of_lock_files ? 1 : 0;
+  for (const Scenario& scenario : scenarios()) lock_file_scenarios += scenario.of_lock_files ? 1U : 0U;
   std::size_t kernel_settings = 0;
-  for (const Setting& setting : settings()) kernel_settings += is_kernel(*setting.variant) ? 1 : 0;
+  for (const Setting& setting : settings()) kernel_settings += is_kernel(*setting.variant) ? 1U : 0U;
   for (const Setting& setting : settings()) {
     for (const Scenario& scenario : scenarios_of(setting)) {
       Refusal none;
