@@ -59,7 +59,8 @@ Step KernelAttempt::try_step() {
   Failed failed;
   for (int i = 0; i < rounds; ++i) {
     bool made = false;
-    if (auto unprepared = prepare(made)) return *std::move(unprepared);
+    failed = {};
+    if (auto unprepared = prepare(made, failed)) return *std::move(unprepared);
     if (!file_) continue;  // somebody made it just now
     if (made) return granted();
     const os::Status refused = file_->try_lock(request_.mode);
@@ -90,6 +91,7 @@ Step KernelAttempt::try_step() {
     }
     return granted();
   }
+  // What was refused again and again for another reason than that somebody is there is a failure, not a wait.
   if (failed.why) return failed;
   Blocked soon;
   os::Backoff moment(std::chrono::milliseconds(2), std::chrono::milliseconds(2));
@@ -97,7 +99,7 @@ Step KernelAttempt::try_step() {
   return soon;
 }
 
-std::optional<Failed> KernelAttempt::prepare(bool& made) {
+std::optional<Failed> KernelAttempt::prepare(bool& made, Failed& for_now) {
   const auto directory = scheme_.resolve();
   if (!directory.ok()) {
     return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
@@ -125,8 +127,10 @@ std::optional<Failed> KernelAttempt::prepare(bool& made) {
     }
     if (error == EEXIST) return std::nullopt;
   }
-  if (os::cause_of(os::Call::open, error) == os::Cause::transient) return std::nullopt;
-  return Failed{os::code_of(error), std::move(what), {}};
+  Failed failed{os::code_of(error), std::move(what), {}};
+  if (os::cause_of(os::Call::open, error) != os::Cause::transient) return failed;
+  for_now = std::move(failed);
+  return std::nullopt;
 }
 
 std::optional<Failed> KernelAttempt::enter() {

@@ -38,8 +38,9 @@ class KernelAttempt final : public Attempt {
 
  private:
   [[nodiscard]] Step try_step();
-  /// Opens or makes the file. `made`: it is ours already, locked before it had its name.
-  [[nodiscard]] std::optional<Failed> prepare(bool& made);
+  /// Opens or makes the file. `made`: it is ours already, locked before it had its name. `for_now`: refused in a way
+  /// that another try may mend.
+  [[nodiscard]] std::optional<Failed> prepare(bool& made, Failed& for_now);
   /// Locked, and the name still means the file: reads and writes the record. Nothing: ours.
   [[nodiscard]] std::optional<Failed> enter();
   [[nodiscard]] Step granted() noexcept;
