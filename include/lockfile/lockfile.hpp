@@ -8,6 +8,7 @@
 #include <lockfile/inspect.hpp>
 #include <lockfile/kernel_file_lock.hpp>
 #include <lockfile/lock.hpp>
+#include <lockfile/lock_all.hpp>
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
 #include <lockfile/version.hpp>
