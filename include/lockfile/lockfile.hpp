@@ -11,5 +11,6 @@
 #include <lockfile/lock_all.hpp>
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
+#include <lockfile/semaphore.hpp>
 #include <lockfile/version.hpp>
 #include <lockfile/wait.hpp>

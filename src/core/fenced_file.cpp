@@ -57,11 +57,12 @@ std::array<char, slot_size + 1> slot_for(std::uint64_t number) noexcept {
   return slot;
 }
 
-std::optional<std::uint64_t> number_in(std::string_view slot) noexcept {
+// 0: none. No fence is 0.
+std::uint64_t number_in(std::string_view slot) noexcept {
   std::uint64_t number = 0;
   const auto parsed = std::from_chars(slot.data(), slot.data() + std::min(slot.size(), digits), number);
   const auto expected = slot_for(number);
-  if (parsed.ec != std::errc{} || slot != std::string_view(expected.data(), slot_size)) return std::nullopt;
+  if (parsed.ec != std::errc{} || slot != std::string_view(expected.data(), slot_size)) return 0;
   return number;
 }
 
@@ -77,15 +78,12 @@ Seen read_seen(os::System& system, int descriptor) {
   if (!got.ok()) return {.error = got.error};
   const std::string_view text = got.value;
   const auto first = number_in(text.substr(0, std::min(text.size(), slot_size)));
-  const auto second = text.size() > slot_distance ? number_in(text.substr(slot_distance, slot_size)) : std::nullopt;
+  const auto second = text.size() > slot_distance ? number_in(text.substr(slot_distance, slot_size)) : 0;
   // Nothing that could be read, and yet it is not empty: the one number that was there may have been cut off while it
   // was written. Nobody has written by it, but a damaged file looks the same.
   const bool untouched = std::all_of(text.begin(), text.end(), [](char byte) { return byte == '\0'; });
-  if (!first && !second && !untouched) return {.error = EBADMSG};
-  Seen seen;
-  seen.newest = std::max(first.value_or(0), second.value_or(0));
-  seen.free_slot = first.value_or(0) >= second.value_or(0) && first ? 1 : 0;
-  return seen;
+  if (first == 0 && second == 0 && !untouched) return {.error = EBADMSG};
+  return {.newest = std::max(first, second), .free_slot = first > second ? 1 : 0};
 }
 
 class Writer {

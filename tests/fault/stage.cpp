@@ -144,6 +144,7 @@ void Stage::begin() {
 void Stage::open(const Options& with) {
   Options options = with;
   options.scheme = setting_.variant->scheme;
+  fenced_ = options.fence;
   subject_.enter();
   // Relative, so that the current directory is asked for.
   const std::error_code code = try_verb([&] { lock_ = std::make_unique<FileLock>("a", options); });
@@ -211,6 +212,11 @@ bool Stage::acquire(const Wait& wait) {
       EXPECT_EQ(hold, hold_) << "a re-entry gave another hold";
     }
     hold_ = hold;
+    if (fenced_) {
+      EXPECT_TRUE(lock_->fence() > fence_ || count_ > 0 || deceived()) << "a number came again";
+      EXPECT_NE(lock_->fence(), 0U) << "a hold without the number that was asked for";
+      fence_ = lock_->fence();
+    }
     EXPECT_TRUE(bystander_tries()) << "a hold that was none: another was granted";
     held_ = Held::by_subject;
     ++count_;
@@ -369,6 +375,13 @@ void Stage::wait_until_free(const Wait& wait) {
   if (code) check_failure(code);
 }
 
+// The last number stays.
+std::vector<std::string> Stage::names_left() const {
+  std::vector<std::string> names = names_in(directory_);
+  if (fenced_) std::erase(names, "a.lock.fence");
+  return names;
+}
+
 void Stage::drop() {
   lock_.reset();
   if (count_ > 0) {
@@ -404,7 +417,7 @@ void Stage::finish() {
   remove_file_that_stays();
   // What the dead left is swept at the next contention, and what could not be removed or was on its way out by doctor.
   if (!deceived() && !stands_ && !dead_left_ && !trouble_.hindered_a_removal()) {
-    for (const std::string& name : names_in(directory_)) EXPECT_TRUE(name.ends_with(".gone")) << name << " left behind";
+    for (const std::string& name : names_left()) EXPECT_TRUE(name.ends_with(".gone")) << name << " left behind";
   }
   subject_.die();
   const std::size_t left_open = subject_.close_all();
@@ -416,7 +429,8 @@ void Stage::finish() {
   for (const Leftover& left : leftovers(directory_, Clean::remove_dead, code)) {
     EXPECT_TRUE(left.removed) << left.name << " is not cleaned: " << left.note;
   }
-  EXPECT_EQ(names_in(directory_), std::vector<std::string>()) << "left behind after doctor";
+  EXPECT_EQ(names_left(), std::vector<std::string>()) << "left behind after doctor";
+  if (fenced_) std::filesystem::remove(word() + ".fence");
   EXPECT_FALSE(world_.closed_twice()) << "closed what was not open";
 }
 
@@ -438,6 +452,15 @@ void play_life(Stage& stage) {
 void play_life_for_everyone(Stage& stage) {
   stage.begin();
   stage.open({.access = Access::everyone});
+  if (stage.acquire(0s)) stage.release();
+  stage.drop();
+}
+
+void play_fenced_life(Stage& stage) {
+  stage.begin();
+  stage.open({.fence = true});
+  if (!stage.acquire(0s)) return;
+  stage.release();
   if (stage.acquire(0s)) stage.release();
   stage.drop();
 }
@@ -575,6 +598,7 @@ std::span<const Scenario> scenarios() {
   static constexpr std::array all = {
       Scenario{"life", play_life},
       Scenario{"life_for_everyone", play_life_for_everyone},
+      Scenario{"fenced_life", play_fenced_life},
       Scenario{"refused", play_refused},
       Scenario{"waited_for_release", play_waited_for_release},
       Scenario{"waited_for_death", play_waited_for_death},

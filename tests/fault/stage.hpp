@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -104,6 +105,7 @@ class Stage {
   [[nodiscard]] std::error_code bystander_tries();
   void expect_obtainable(std::string_view when);
   void note_idle_sleep();
+  [[nodiscard]] std::vector<std::string> names_left() const;
 
   const Setting& setting_;
   std::string directory_;
@@ -119,7 +121,9 @@ class Stage {
   Held held_ = Held::no;
   int count_ = 0;     // of the subject's acquires
   std::string hold_;  // which one it is
-  std::string said_;  // by the last verb that failed
+  bool fenced_ = false;
+  std::uint64_t fence_ = 0;  // of the last hold
+  std::string said_;         // by the last verb that failed
   bool calm_ = true;
   long idle_sleeps_ = 0;    // of the subject, while nobody held
   bool dead_left_ = false;  // what the dead leave may be there

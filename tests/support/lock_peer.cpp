@@ -47,7 +47,8 @@ std::string code_name(const std::error_code& code) {
   return std::string(code.category().name()) + ":" + std::to_string(code.value());
 }
 
-std::string obey(std::unique_ptr<FileLock>& lock, const std::string& line, DeadlyCounter& counter) {
+std::string obey(std::unique_ptr<FileLock>& lock, lockfile::Semaphore::Units& units, const std::string& line,
+                 DeadlyCounter& counter) {
   std::istringstream in(line);
   std::string verb;
   in >> verb;
@@ -57,6 +58,13 @@ std::string obey(std::unique_ptr<FileLock>& lock, const std::string& line, Deadl
       return "held";
     }
     if (verb == "fence") return std::to_string(lock->fence());
+    if (verb == "units") {  // K OF N
+      std::size_t wanted = 0;
+      std::size_t all = 0;
+      in >> wanted >> all;
+      units = lockfile::Semaphore(lock->path(), all).acquire(wanted);
+      return "held";
+    }
     if (verb == "share") {
       lock->acquire(lockfile::Mode::shared, wait_of(in));
       return "held";
@@ -151,8 +159,9 @@ int main(int argc, char** argv) {
   auto lock =
       std::make_unique<FileLock>(argv[1], lockfile::Options{.scheme = std::string(variant.scheme), .fence = argc > 5});
   std::string line;
+  lockfile::Semaphore::Units units;
   while (std::getline(std::cin, line)) {
     counter->start();
-    std::cout << obey(lock, line, *counter) << std::endl;
+    std::cout << obey(lock, units, line, *counter) << std::endl;
   }
 }

@@ -1,0 +1,121 @@
+// The laws of a semaphore: never more than N units, whoever dies gives back, many are not passed by few.
+#include "conformance/fixture.hpp"
+
+#include <atomic>
+#include <future>
+
+namespace lockfile::testing {
+namespace {
+
+class Semaphores : public Law {};
+LOCKFILE_FOR_ALL_VARIANTS(Semaphores);
+
+TEST_P(Semaphores, give_out_no_more_units_than_there_are) {
+  Semaphore semaphore(path(), 3, options());
+  auto two = semaphore.acquire(2, 0s);
+  EXPECT_EQ(two.size(), 2U);
+  EXPECT_TRUE(two.i_am_locking());
+  auto one = semaphore.acquire(1, 0s);
+  EXPECT_EQ(semaphore.holders().size(), 3U);
+  in_another_thread([&] {
+    EXPECT_EQ(code_of([&] { (void)semaphore.acquire(1, 0s); }), errc::already_locked);
+    EXPECT_EQ(code_of([&] { (void)semaphore.acquire(2, 1ms); }), errc::timed_out);
+  });
+  one.release();
+  EXPECT_EQ(one.size(), 0U);
+  in_another_thread([&] {
+    EXPECT_EQ(code_of([&] { (void)semaphore.acquire(2, 1ms); }), errc::timed_out);
+    EXPECT_EQ(semaphore.acquire(1, 0s).size(), 1U);
+  });
+  two = {};
+  EXPECT_TRUE(semaphore.holders().empty());
+  EXPECT_EQ(semaphore.acquire(3, 0s).size(), 3U);
+}
+
+TEST_P(Semaphores, refuse_no_units_and_more_than_there_are) {
+  EXPECT_EQ(code_of([&] { Semaphore none(path(), 0); }), std::errc::invalid_argument);
+  EXPECT_EQ(code_of([&] { Semaphore nowhere("..", 1); }), std::errc::invalid_argument);
+  Semaphore semaphore(path(), 2, options());
+  EXPECT_EQ(code_of([&] { (void)semaphore.acquire(0); }), std::errc::invalid_argument);
+  EXPECT_EQ(code_of([&] { (void)semaphore.acquire(3); }), std::errc::invalid_argument);
+  std::error_code code;
+  EXPECT_FALSE(semaphore.acquire(3, 0s, code));
+  EXPECT_EQ(code, std::errc::invalid_argument);
+}
+
+TEST_P(Semaphores, of_one_thread_that_holds_all_are_a_deadlock) {
+  Semaphore semaphore(path(), 2, options());
+  const auto all = semaphore.acquire(2);
+  EXPECT_EQ(code_of([&] { (void)semaphore.acquire(1); }), std::errc::resource_deadlock_would_occur);
+}
+
+TEST_P(Semaphores, are_given_back_by_the_dead) {
+  Semaphore semaphore(path(), 3, options());
+  Peer one(peer_arguments());
+  Peer two(peer_arguments());
+  ASSERT_EQ(one.ask("units 1 3"), "held");
+  ASSERT_EQ(two.ask("units 2 3"), "held");
+  EXPECT_EQ(code_of([&] { (void)semaphore.acquire(1, 0s); }), errc::already_locked);
+  two.kill();
+  EXPECT_EQ(code_of([&] { (void)semaphore.acquire(3, 0s); }), errc::already_locked);
+  EXPECT_EQ(semaphore.acquire(2, 0s).size(), 2U);
+  one.kill();
+  EXPECT_EQ(semaphore.acquire(3, 0s).size(), 3U);
+}
+
+TEST_P(Semaphores, wake_who_waits_for_many_when_enough_have_been_given_back) {
+  Semaphore semaphore(path(), 3, options());
+  Peer one(peer_arguments());
+  Peer other(peer_arguments());
+  ASSERT_EQ(one.ask("units 1 3"), "held");
+  ASSERT_EQ(other.ask("units 1 3"), "held");
+  std::promise<void> begun;
+  std::atomic<bool> granted = false;
+  std::thread waiter = thread([&] {
+    begun.set_value();
+    const auto all = semaphore.acquire(3);
+    granted = all.size() == 3;
+  });
+  begun.get_future().wait();
+  one.kill();
+  EXPECT_FALSE(granted);
+  other.kill();
+  waiter.join();
+  EXPECT_TRUE(granted);
+}
+
+TEST_P(Semaphores, tell_who_was_broken) {
+  Semaphore semaphore(path(), 2, options());
+  auto one = semaphore.acquire(1);
+  const auto holders = semaphore.holders();
+  ASSERT_EQ(holders.size(), 1U);
+  FileLock unit(path() + ".1", options());
+  EXPECT_TRUE(unit.break_lock(holders.front()));
+  EXPECT_FALSE(one.i_am_locking());
+  EXPECT_EQ(code_of([&] { one.release(); }), errc::not_locked);
+}
+
+TEST_P(Semaphores, never_are_more_than_there_are) {
+  constexpr int rounds = 15;
+  std::atomic<int> used = 0;
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.push_back(thread([&, i] {
+      Semaphore semaphore(path(), 3, options());
+      for (int round = 0; round < rounds; ++round) {
+        const int wanted = 1 + (round + i) % 3;
+        auto held = semaphore.acquire(static_cast<std::size_t>(wanted));
+        if ((used += wanted) > 3) ++wrong;
+        used -= wanted;
+        held.release();
+      }
+    }));
+  }
+  for (std::thread& each : threads) each.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(scratch_.names(), std::vector<std::string>());
+}
+
+}  // namespace
+}  // namespace lockfile::testing
