@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 
 namespace lockctl {
 namespace {
@@ -67,19 +68,33 @@ int break_by_force(lockfile::Lock& lock, const BreakOptions& options) {
   // gone by then, and the next one is meant.
   constexpr int enough_turns = 1000;
   for (int turn = 0; turn < enough_turns; ++turn) {
-    const auto holder = lock.holder();
-    if (!holder) {
+    const auto holders = lock.holders();
+    if (holders.empty()) {
       return is_free(options);
     }
-    if (holder->foreign && !options.foreign) {
-      return refuse(options, *holder, "it is another program's: '--force --foreign' removes it");
+    const lockfile::Holder& holder = holders.front();
+    if (holder.foreign && !options.foreign) {
+      return refuse(options, holder, "it is another program's: '--force --foreign' removes it");
     }
-    if (holder->foreign) {
+    if (holder.foreign) {
       say(fmt::format("warning: {} is another program's, which honours nothing of ours and may still be at work",
                       quote(lock_file_of(options.path, options.scheme))));
     }
-    if (holder->foreign ? lock.break_lock(lockfile::BreakWhat::foreign) : lock.break_lock(*holder)) {
-      return broken(options, *holder);
+    if (holder.foreign) {
+      if (lock.break_lock(lockfile::BreakWhat::foreign)) {
+        return broken(options, holder);
+      }
+      continue;
+    }
+    // Of several that share it, each.
+    std::optional<int> done;
+    for (const lockfile::Holder& each : holders) {
+      if (lock.break_lock(each)) {
+        done = broken(options, each);
+      }
+    }
+    if (done) {
+      return *done;
     }
   }
   say(fmt::format("cannot break {}: its holders change too fast", quote(lock_file_of(options.path, options.scheme))));

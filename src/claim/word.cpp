@@ -211,6 +211,7 @@ std::vector<Holder> Word::holders_of(const Look& look) const {
     all.push_back(holder_of(look));
   } else {
     for (const Member& each : look.group->members) all.push_back(holder_in(look, each));
+    std::stable_partition(all.begin(), all.end(), [](const Holder& each) { return each.verdict != Verdict::dead; });
   }
   return all;
 }

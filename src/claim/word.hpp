@@ -131,7 +131,7 @@ class Word {
   [[nodiscard]] Look look(const Claim* own, const KnownProcesses* known = nullptr, Into into = Into::group) const;
   /// The holder, for people; of a group, one that keeps W.
   [[nodiscard]] Holder holder_of(const Look& look) const;
-  /// All of them. A group without members has none.
+  /// All of them, those that keep W first. A group without members has none.
   [[nodiscard]] std::vector<Holder> holders_of(const Look& look) const;
   /// What to sleep on until W changes. Takes the descriptors out of `look`.
   struct Watches {

@@ -223,6 +223,17 @@ TEST(run, shares_with_others_that_share) {
   EXPECT_EQ(lockctl(here, {"run", "x", "--shared", "--try", "--", "true"}).status, conflict);
 }
 
+TEST(run, that_shares_is_broken_with_all_who_share) {
+  const Directory here;
+  HeldLock one(here, "x", {"--shared"});
+  HeldLock two(here, "x", {"--shared"});
+  const Result broken = lockctl(here, {"break", "x", "--force"});
+  EXPECT_EQ(broken.status, 0) << broken.errors;
+  EXPECT_EQ(std::count(broken.out.begin(), broken.out.end(), '\n'), 2) << broken.out;
+  EXPECT_EQ(lockctl(here, {"status", "x"}).status, 0);
+  EXPECT_EQ(lockctl(here, {"run", "x", "--try", "--", "true"}).status, 0);
+}
+
 TEST(run, keeps_the_lock_until_the_command_ends_though_lockctl_is_killed) {
   const Directory here;
   const string command = "echo $$; read go; echo first >> log";
