@@ -598,7 +598,7 @@ std::span<const Scenario> scenarios() {
   static constexpr std::array all = {
       Scenario{"life", play_life},
       Scenario{"life_for_everyone", play_life_for_everyone},
-      Scenario{"fenced_life", play_fenced_life},
+      Scenario{"fenced_life", play_fenced_life, true},
       Scenario{"refused", play_refused},
       Scenario{"waited_for_release", play_waited_for_release},
       Scenario{"waited_for_death", play_waited_for_death},
