@@ -206,9 +206,11 @@ Outcome Engine::acquire(Mode mode, const Wait& wait) {
   os::System& system = state.process.system();
   const std::int64_t thread = system.thread_id();
   const Request request{.mode = mode, .thread = thread};
+  bool queues = false;
   {
     const os::MutexGuard guard(system, state.mutex);
     const Traits traits = scheme_->traits();
+    queues = traits.queues;
     if ((mode == Mode::shared && !traits.shared) || (mode == Mode::upgradable && !traits.upgradable)) {
       return {std::make_error_code(std::errc::operation_not_supported),
               "scheme '" + std::string(scheme_->name()) + "' has no " + std::string(to_string(mode)) + " mode",
@@ -229,8 +231,11 @@ Outcome Engine::acquire(Mode mode, const Wait& wait) {
   const Finally withdrawn([&]() noexcept { withdraw(state, attempt); });
   Waited waited;
   std::optional<Blocked> blocked;
-  // Behind the threads of this process that wait already, unless there is no time to wait.
-  const bool others_wait = !limit.at_once() && state.lines.anyone_waits(path_);
+  // Behind the threads of this process that wait already, unless there is no time to wait. Who is blocked there has
+  // nothing that they could wait for; a scheme that orders its waiters itself may have let it hold a part already.
+  const std::string no_line;
+  const std::string& line = queues ? no_line : path_;
+  const bool others_wait = !limit.at_once() && !line.empty() && state.lines.anyone_waits(line);
   if (!others_wait) {
     Step step = step_and_keep(state, attempt, request);
     if (std::holds_alternative<Granted>(step)) return {};
@@ -250,7 +255,7 @@ Outcome Engine::acquire(Mode mode, const Wait& wait) {
     // The line first, the file system when it is our turn: a claim of ours would only be in the way meanwhile.
     std::optional<Holder> first_seen = std::move(waited.by);
     waited = wait_until_granted(
-        state.process, path_, limit, wait.stop(), std::move(blocked),
+        state.process, line, limit, wait.stop(), std::move(blocked),
         [&] { return step_and_keep(state, attempt, request); }, state.instance);
     if (!waited.by) waited.by = std::move(first_seen);
   }

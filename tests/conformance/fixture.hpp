@@ -80,4 +80,11 @@ std::error_code code_of(Call call) {
   INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(variants().begin(), variants().end()), \
                            [](const auto& each) { return std::string(each.param.name); })
 
+/// For what is built on a lock's verbs alone.
+#define LOCKFILE_FOR_MAIN_VARIANTS(Suite)                                                                              \
+  INSTANTIATE_TEST_SUITE_P(main, Suite,                                                                                \
+                           ::testing::Values(variant_named("link"), variant_named("mkdir"),                            \
+                                             variant_named("mkdir_with_mark"), variant_named("link_without_inotify")), \
+                           [](const auto& each) { return std::string(each.param.name); })
+
 }  // namespace lockfile::testing

@@ -8,7 +8,7 @@ namespace lockfile::testing {
 namespace {
 
 class Several : public Law {};
-LOCKFILE_FOR_ALL_VARIANTS(Several);
+LOCKFILE_FOR_MAIN_VARIANTS(Several);
 
 TEST_P(Several, are_held_together_and_released_together) {
   FileLock a(scratch_ / "a", options());

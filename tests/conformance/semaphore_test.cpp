@@ -8,7 +8,7 @@ namespace lockfile::testing {
 namespace {
 
 class Semaphores : public Law {};
-LOCKFILE_FOR_ALL_VARIANTS(Semaphores);
+LOCKFILE_FOR_MAIN_VARIANTS(Semaphores);
 
 TEST_P(Semaphores, give_out_no_more_units_than_there_are) {
   Semaphore semaphore(path(), 3, options());

@@ -177,7 +177,7 @@ SemaphoreScheme::SemaphoreScheme(const FilePath& path, std::size_t units, std::s
 }
 
 Traits SemaphoreScheme::traits() const noexcept {
-  return {.across_hosts = true, .event_wait = true, .handed_over = true};
+  return {.queues = true, .across_hosts = true, .event_wait = true, .handed_over = true};
 }
 
 std::unique_ptr<Attempt> SemaphoreScheme::attempt(const Request& request) {
