@@ -190,25 +190,40 @@ TEST_P(KernelFiles, a_hold_is_not_handed_to_a_child_without_a_guard) {
   EXPECT_EQ(code_of([&] { lock.hand_over(::getpid()); }), std::errc::operation_not_supported);
 }
 
+// A process that is nobody's child: it must not outlive the test, whatever becomes of it.
+class Worker {
+ public:
+  explicit Worker(const std::string& pid) : pid_(std::stoi(pid)) {}
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+  ~Worker() { kill(); }
+  void kill() {
+    if (pid_ > 0) ::kill(pid_, SIGKILL);
+    pid_ = 0;
+  }
+
+ private:
+  pid_t pid_;
+};
+
 TEST_P(KernelFiles, a_worker_prolongs_nothing_where_the_handlers_ran_and_everything_where_not) {
   KernelFileLock lock(path_, options());
   {
     Peer peer(peer_arguments());
     ASSERT_EQ(peer.ask("acquire"), "held");
-    const pid_t worker = std::stoi(peer.ask("fork_worker_with_handlers"));
+    const Worker worker(peer.ask("fork_worker_with_handlers"));
     peer.kill();
-    lock.acquire(0s);
+    lock.acquire(stuck);  // the worker may still be on its way through its handler
     lock.release();
-    ::kill(worker, SIGKILL);
   }
   Peer peer(peer_arguments());
   ASSERT_EQ(peer.ask("acquire"), "held");
-  const pid_t worker = std::stoi(peer.ask("fork_worker"));
+  Worker worker(peer.ask("fork_worker"));
   peer.kill();
   EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
   EXPECT_EQ(lock.holder().value().verdict, Verdict::unknown);
   EXPECT_NE(lock.holder().value().note.find("copy of its descriptor"), std::string::npos);
-  ::kill(worker, SIGKILL);
+  worker.kill();
   lock.acquire(stuck);
 }
 

@@ -765,8 +765,10 @@ void Script::pause() {
 }
 
 bool Script::plain_mkdir() {
+  begin("plain mkdir");  // whoever tries meanwhile is disturbed
   const os::Status made = system().make_directory(os::no_directory, "/d/f.lock", 0777);
   check_gone();
+  self_.verb = {};
   if (made != 0) return false;
   const std::size_t published = self_.published;
   in_section([&] {
@@ -777,9 +779,11 @@ bool Script::plain_mkdir() {
 }
 
 void Script::plain_rmdir() {
+  begin("plain rmdir");
   in_section([&] { run_.oracle().release_begins(self_); });
   const os::Status removed = system().remove_directory(os::no_directory, "/d/f.lock");
   check_gone();
+  self_.verb = {};
   run_.violated(run_.oracle().released(self_, removed != 0, false));
 }
 
