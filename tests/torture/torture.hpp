@@ -44,6 +44,7 @@ struct WrongCourse {
 
 struct Settings {
   long kills = 100;
+  long kills_at_most = 0;  ///< goes on so long until the course has shown what it is for: few kills may miss it
   std::uint64_t seed = 1;
   std::chrono::seconds stuck = testing::stuck;  ///< nobody gets on for so long, though nobody is stopped
   std::optional<Law> until = {};                ///< go on until this law is broken, whatever else is
@@ -62,6 +63,9 @@ struct Report {
 
   [[nodiscard]] long count(Law law) const { return failures.at(static_cast<std::size_t>(law)); }
 };
+
+/// That what the course is for did happen: stops, holds taken over from the dead, breaks by force where it has them.
+[[nodiscard]] bool shows(const Course& course, const Report& report);
 
 [[nodiscard]] Report torture(const Course& course, const Settings& settings);
 
