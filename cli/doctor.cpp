@@ -57,6 +57,40 @@ void print_examination(const std::string& directory, const lockfile::Examination
   print_table(rows);
 }
 
+// Every scheme, whatever the directory: a column each, since there are more promises than schemes.
+void print_schemes() {
+  fmt::print("\nschemes\n");
+  std::vector<std::vector<std::string>> rows{{""}, {"locks"}};
+  for (const auto& scheme : lockfile::describe_schemes()) {
+    rows[0].emplace_back(scheme.name);
+    rows[1].emplace_back(scheme.locks);
+  }
+  for (const auto& promise : lockfile::promises()) {
+    std::vector<std::string> row{std::string(promise.name)};
+    for (const auto& scheme : lockfile::describe_schemes()) {
+      row.emplace_back(scheme.promises.*promise.is ? "yes" : "-");
+    }
+    rows.push_back(std::move(row));
+  }
+  print_table(rows, "  ");
+}
+
+Json schemes_to_json() {
+  Json schemes = Json::array();
+  for (const auto& scheme : lockfile::describe_schemes()) {
+    Json promises = Json::object();
+    for (const auto& promise : lockfile::promises()) {
+      promises[std::string(promise.name)] = scheme.promises.*promise.is;
+    }
+    schemes.push_back({{"name", scheme.name},
+                       {"what", scheme.what},
+                       {"locks", scheme.locks},
+                       {"promises", std::move(promises)},
+                       {"except", scheme.except}});
+  }
+  return schemes;
+}
+
 void print_contention(const Contention& run) {
   fmt::print("\ncontention   {} processes for {:.1f} s: {} acquisitions ({:.0f} per second), {} overlapping holders\n",
              run.processes, run.lasted.count(), run.acquisitions,
@@ -110,6 +144,11 @@ Json to_json(const std::string& directory, const Report& report) {
                           {"failures", run.failures},         {"first_failure", run.first_failure},
                           {"left_behind", run.left_behind}};
   }
+  json["schemes"] = schemes_to_json();
+  json["promises"] = Json::object();
+  for (const auto& promise : lockfile::promises()) {
+    json["promises"][std::string(promise.name)] = promise.what;
+  }
   json["leftovers"] = Json::array();
   for (const auto& left : report.leftovers) {
     json["leftovers"].push_back({{"name", left.name},
@@ -155,6 +194,7 @@ int examine(const DoctorOptions& options) {
       print_contention(*report.contention);
     }
     print_leftovers(report.leftovers, options.clean);
+    print_schemes();
     fmt::print("\n{}\n", is_sound(report) ? "locking works here" : "do not rely on locks in this directory");
   }
   return status(error ? Exit::cannot_look : is_sound(report) ? Exit::ok : Exit::unavailable);
@@ -180,7 +220,7 @@ void add_doctor(CLI::App& app, Action& chosen) {
   doctor_app->footer(
       R"(Tries hard links, directories, byte-range locks and so on, says which scheme is taken and why, lets four processes
 contend for a lock of its own for half a second, and counts overlapping holders. Needs to write there; leaves nothing
-behind.
+behind. Shows what each scheme promises.
 Exit status: 0 locking works; 69 it does not; 74 the directory cannot be worked in.
 
 Example:

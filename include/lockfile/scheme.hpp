@@ -100,16 +100,39 @@ class Attempt {
   virtual bool outlives_us() noexcept { return false; }
 };
 
-/// What a scheme can do. The lock object and `lockctl doctor` go by these.
+/// What a scheme promises. The lock object goes by these; `lockctl doctor` and docs/schemes/README.md show them.
 struct Traits {
-  bool shared = false;        ///< readers together
-  bool upgradable = false;    ///< a reader can become the writer
-  bool queues = false;        ///< orders its waiters itself
-  bool fence = false;         ///< numbers its acquisitions
-  bool across_hosts = false;  ///< excludes processes of several hosts
-  bool event_wait = false;    ///< waiters are woken, they do not poll
-  bool handed_over = false;   ///< a hold can be handed to a child
+  bool shared = false;          ///< readers together
+  bool upgradable = false;      ///< a reader can become the writer
+  bool fair = false;            ///< waiters of several processes of one host enter in the order in which they came
+  bool fence = false;           ///< numbers its acquisitions
+  bool crash_recovery = false;  ///< a holder that was killed is replaced by the next caller
+  bool forced_break = false;    ///< a hold can be broken by force, and no later one with it
+  bool across_hosts = false;    ///< excludes processes of several hosts
+  bool event_wait = false;      ///< waiters are woken, they do not poll
+  bool handed_over = false;     ///< a hold can be handed to a child
+  bool queues = false;          ///< orders the threads of this process itself: no promise, but for the lock object
 };
+
+/// One promise, as people and programs are told of it.
+struct Promise {
+  std::string_view name;  ///< "crash recovery"
+  std::string_view what;  ///< what it means
+  bool Traits::*is;
+};
+/// All of them, one for each member of `Traits` but `queues`.
+[[nodiscard]] std::span<const Promise> promises() noexcept;
+
+/// A scheme that `Options::scheme` can name.
+struct SchemeDescription {
+  std::string_view name;
+  std::string_view what;    ///< "a lock file, made by a hard link"
+  std::string_view locks;   ///< the file that is the lock: "PATH.lock" beside the path, or "PATH", the very file
+  Traits promises;          ///< where everything that it rests on is there; a lock object's scheme knows its directory
+  std::string_view except;  ///< where they do not reach
+};
+/// All schemes, in the order in which they are shown. Touches no file and makes no lock.
+[[nodiscard]] std::span<const SchemeDescription> describe_schemes() noexcept;
 
 /// What a break must know before it removes a hold.
 enum class Proof : std::uint8_t {

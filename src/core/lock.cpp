@@ -53,7 +53,7 @@ std::unique_ptr<Engine> file_engine(std::string_view path, const Options& option
     refuse(path, std::errc::invalid_argument, "flock(1) would not notice that the file is removed at a release");
   }
   std::string absolute = core::to_string(file);
-  return std::make_unique<Engine>(std::move(absolute), lock_file_as_written(path, entry->beside),
+  return std::make_unique<Engine>(std::move(absolute), lock_file_as_written(path, entry->beside()),
                                   entry->make(std::move(file), options), options);
 }
 

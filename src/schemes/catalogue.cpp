@@ -20,25 +20,62 @@ std::unique_ptr<Scheme> kernel_file(FilePath path, const Options& options) {
   return std::make_unique<KernelFileScheme>(std::move(path), lock, options);
 }
 
+constexpr std::string_view not_proved = "the death of a holder on another host cannot be proved";
+constexpr std::string_view on_network =
+    "across hosts where the file system carries byte locks; on a network file system waiters poll";
+
+constexpr std::array entries = {
+    CatalogueEntry{
+        {"auto", "link where a trial of the file system passes, else mkdir", "PATH.lock", lock_file_traits, not_proved},
+        lock_file<Publish::automatic>},
+    CatalogueEntry{{"link", "a lock file, made by a hard link", "PATH.lock", lock_file_traits, not_proved},
+                   lock_file<Publish::link>},
+    CatalogueEntry{
+        {"mkdir", "a lock directory, for file systems without hard links", "PATH.lock", lock_file_traits, not_proved},
+        lock_file<Publish::mkdir>},
+    CatalogueEntry{{"kernel", "a byte-range lock on the file itself, which stays", "PATH", kernel_traits, on_network},
+                   kernel_file<KernelLock::byte>},
+    CatalogueEntry{{"flock", "flock(2) on the file itself, as flock(1) does", "PATH", kernel_traits, on_network},
+                   kernel_file<KernelLock::whole>},
+};
+
+constexpr auto descriptions = [] {
+  std::array<SchemeDescription, entries.size()> all;
+  std::transform(entries.begin(), entries.end(), all.begin(),
+                 [](const CatalogueEntry& each) { return each.described; });
+  return all;
+}();
+
+constexpr std::array all_promises = {
+    Promise{"shared", "many readers, or one writer", &Traits::shared},
+    Promise{"upgradable", "a reader becomes the writer, and nobody slips in between", &Traits::upgradable},
+    Promise{"fair", "waiters of several processes of one host enter in the order in which they came", &Traits::fair},
+    Promise{"fence", "a number that grows with every exclusive hold, if asked for", &Traits::fence},
+    Promise{"crash recovery", "a holder that was killed is replaced by the next caller, without an operator",
+            &Traits::crash_recovery},
+    Promise{"forced break", "somebody's hold can be broken by force, and no later one with it", &Traits::forced_break},
+    Promise{"across hosts", "processes of several hosts exclude each other", &Traits::across_hosts},
+    Promise{"event wait", "waiters sleep until the lock changes, they do not poll", &Traits::event_wait},
+    Promise{"hand-over", "a hold can be handed to a child and then lasts as long as the child", &Traits::handed_over},
+};
+// A new member of Traits must be told to people too. One is none: `queues`.
+static_assert(sizeof(Traits) == all_promises.size() + 1);
+
 }  // namespace
 
-std::span<const CatalogueEntry> catalogue() noexcept {
-  static constexpr std::array entries = {
-      CatalogueEntry{"auto", lock_file<Publish::automatic>, "link where a trial of the file system passes, else mkdir"},
-      CatalogueEntry{"link", lock_file<Publish::link>, "a lock file, made by a hard link"},
-      CatalogueEntry{"mkdir", lock_file<Publish::mkdir>, "a lock directory, for file systems without hard links"},
-      CatalogueEntry{"kernel", kernel_file<KernelLock::byte>, "a byte-range lock on the file itself, which stays",
-                     false},
-      CatalogueEntry{"flock", kernel_file<KernelLock::whole>, "flock(2) on the file itself, as flock(1) does", false},
-  };
-  return entries;
-}
+std::span<const CatalogueEntry> catalogue() noexcept { return entries; }
 
 const CatalogueEntry* find_scheme(std::string_view name) noexcept {
-  const auto all = catalogue();
-  const auto found =
-      std::find_if(all.begin(), all.end(), [&](const CatalogueEntry& each) { return each.name == name; });
-  return found == all.end() ? nullptr : &*found;
+  const auto found = std::find_if(entries.begin(), entries.end(),
+                                  [&](const CatalogueEntry& each) { return each.described.name == name; });
+  return found == entries.end() ? nullptr : &*found;
 }
 
 }  // namespace lockfile::schemes
+
+namespace lockfile {
+
+std::span<const Promise> promises() noexcept { return schemes::all_promises; }
+std::span<const SchemeDescription> describe_schemes() noexcept { return schemes::descriptions; }
+
+}  // namespace lockfile

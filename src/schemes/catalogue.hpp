@@ -13,10 +13,11 @@
 namespace lockfile::schemes {
 
 struct CatalogueEntry {
-  std::string_view name;
+  SchemeDescription described;
   std::unique_ptr<Scheme> (*make)(FilePath path, const Options& options);
-  std::string_view what;
-  bool beside = true;  ///< the lock is a file beside the path, `PATH.lock`; else the very path
+
+  /// The lock is a file beside the path, `PATH.lock`; else the very path.
+  [[nodiscard]] constexpr bool beside() const noexcept { return described.locks != "PATH"; }
 };
 
 [[nodiscard]] std::span<const CatalogueEntry> catalogue() noexcept;

@@ -1,6 +1,8 @@
 // `lockctl doctor`: what it finds, and that it leaves nothing behind.
 #include "support.hpp"
 
+#include <lockfile/scheme.hpp>
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -37,6 +39,23 @@ TEST(doctor, prints_json) {
   EXPECT_TRUE(report["contention"]["left_behind"].empty()) << result.out;
   EXPECT_FALSE(report["findings"].empty());
   EXPECT_TRUE(here.names().empty()) << testing::PrintToString(here.names());
+}
+
+TEST(doctor, shows_what_each_scheme_promises) {
+  const Directory here;
+  const json report = json::parse(lockctl(here, {"doctor", "--json"}).out);
+  const string text = lockctl(here, {"doctor"}).out;
+  ASSERT_EQ(report["schemes"].size(), lockfile::describe_schemes().size());
+  for (std::size_t i = 0; i < lockfile::describe_schemes().size(); ++i) {
+    const auto& scheme = lockfile::describe_schemes()[i];
+    EXPECT_EQ(report["schemes"][i]["name"], scheme.name);
+    EXPECT_NE(text.find(scheme.name), string::npos) << text;
+    for (const auto& promise : lockfile::promises()) {
+      EXPECT_EQ(report["schemes"][i]["promises"].at(string(promise.name)), scheme.promises.*promise.is) << promise.name;
+      EXPECT_NE(text.find(promise.name), string::npos) << text;
+      EXPECT_EQ(report["promises"].at(string(promise.name)), promise.what);
+    }
+  }
 }
 
 TEST(doctor, leaves_nothing_behind_when_it_is_interrupted) {

@@ -59,8 +59,9 @@ KernelFileScheme::~KernelFileScheme() = default;
 Traits KernelFileScheme::traits() const noexcept {
   // Other hosts are excluded where byte locks reach them (flock(2) becomes byte locks there); on a local file system
   // there are none.
-  const bool reach = !directory_ || directory_->locks_reach();
-  return {.shared = true, .across_hosts = reach, .event_wait = true, .handed_over = true};
+  Traits traits = kernel_traits;
+  traits.across_hosts = !directory_ || directory_->locks_reach();
+  return traits;
 }
 
 std::unique_ptr<Attempt> KernelFileScheme::attempt(const Request& request) {

@@ -35,6 +35,10 @@
 
 namespace lockfile::schemes {
 
+/// Where byte locks reach other hosts; there is no fence, and nobody can break what the kernel keeps.
+inline constexpr Traits kernel_traits = {
+    .shared = true, .crash_recovery = true, .across_hosts = true, .event_wait = true, .handed_over = true};
+
 /// The kernel locks that a process holds, for looks: they can name a holder where no record can, and find a deadlock.
 class KernelHolds {
  public:

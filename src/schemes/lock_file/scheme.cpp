@@ -44,10 +44,6 @@ std::string_view LockFileScheme::name() const noexcept {
   return trial.link_scheme_works() ? "link" : "mkdir";
 }
 
-Traits LockFileScheme::traits() const noexcept {
-  return {.shared = true, .fence = true, .across_hosts = true, .event_wait = true, .handed_over = true};
-}
-
 std::unique_ptr<Attempt> LockFileScheme::attempt(const Request& request) {
   return std::make_unique<LockFileAttempt>(*this, request);
 }

@@ -41,13 +41,21 @@ enum class Publish : std::uint8_t {
   mkdir,
 };
 
+inline constexpr Traits lock_file_traits = {.shared = true,
+                                            .fence = true,
+                                            .crash_recovery = true,
+                                            .forced_break = true,
+                                            .across_hosts = true,
+                                            .event_wait = true,
+                                            .handed_over = true};
+
 class LockFileScheme final : public Scheme {
  public:
   LockFileScheme(FilePath path, Publish publish, const Options& options);
   ~LockFileScheme() override;
 
   [[nodiscard]] std::string_view name() const noexcept override;
-  [[nodiscard]] Traits traits() const noexcept override;
+  [[nodiscard]] Traits traits() const noexcept override { return lock_file_traits; }
   [[nodiscard]] std::unique_ptr<Attempt> attempt(const Request& request) override;
   [[nodiscard]] std::vector<Holder> holders(std::error_code& why) override;
   std::error_code break_hold(const Holder& hold, Proof proof) noexcept override;

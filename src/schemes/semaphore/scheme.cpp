@@ -177,7 +177,7 @@ SemaphoreScheme::SemaphoreScheme(const FilePath& path, std::size_t units, std::s
 }
 
 Traits SemaphoreScheme::traits() const noexcept {
-  return {.queues = true, .across_hosts = true, .event_wait = true, .handed_over = true};
+  return {.crash_recovery = true, .across_hosts = true, .event_wait = true, .handed_over = true, .queues = true};
 }
 
 std::unique_ptr<Attempt> SemaphoreScheme::attempt(const Request& request) {
