@@ -32,7 +32,8 @@ constexpr std::string_view examples = R"(Examples:
   lockctl doctor /srv
         does locking work in this directory, and how?
 
-PATH is what is locked, and need not exist; the lock file is PATH.lock, in a directory that must exist.
+PATH is what is locked, and need not exist; the lock file is PATH.lock, in a directory that must exist. It may be an
+address that names the scheme: link:PATH, mkdir:PATH, kernel:PATH, flock:PATH; a file whose name looks like one is ./NAME.
 The lock goes with its holder: when the holder is killed, the next one takes it over by itself.
 )";
 

@@ -1,4 +1,5 @@
 // `lockctl break`: removes a lock whose holder is proved dead, or, when told to, whoever's it is.
+#include "address.hpp"
 #include "commands.hpp"
 #include "exit_status.hpp"
 #include "options.hpp"
@@ -26,7 +27,7 @@ constexpr std::string_view ends_with_its_holder =
 
 int is_free(const BreakOptions& options) {
   fmt::print("{} is free\n", quote(lock_file_of(options.path, options.scheme)));
-  if (!is_on_the_file(options.scheme)) {
+  if (is_beside(options.scheme)) {
     hint_at_lock_file_name(options.path);
   }
   return status(Exit::ok);
@@ -103,8 +104,8 @@ int break_by_force(lockfile::Lock& lock, const BreakOptions& options) {
 
 int break_it(const BreakOptions& options) {
   try {
-    lockfile::FileLock lock(options.path, {.scheme = options.scheme});
-    return options.force ? break_by_force(lock, options) : break_stale(lock, options);
+    const auto lock = open_lock(options.path, {.scheme = options.scheme});
+    return options.force ? break_by_force(*lock, options) : break_stale(*lock, options);
   } catch (const lockfile::Error& error) {
     say(error.what());
     if (error.code() == lockfile::errc::cannot_break) {
@@ -135,7 +136,10 @@ with its work; it learns of it when it releases.
 
 Example:
   lockctl break /var/spool/app)");
-  break_app->callback([options, &chosen] { chosen = [options] { return break_it(*options); }; });
+  break_app->callback([options, &chosen] {
+    settle(options->path, options->scheme);
+    chosen = [options] { return break_it(*options); };
+  });
 }
 
 }  // namespace lockctl

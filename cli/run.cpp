@@ -1,4 +1,5 @@
 // `lockctl run`: runs a command while holding a lock.
+#include "address.hpp"
 #include "caller.hpp"
 #include "child.hpp"
 #include "commands.hpp"
@@ -68,10 +69,10 @@ int status_of_failure(const lockfile::Error& error) {
 // Waits, telling the user meanwhile. Nothing: it is ours; else the exit status.
 std::optional<int> wait_for(lockfile::Lock& lock, const RunOptions& options, const BlockedSignals& signals) {
   // A second object for the looks: this one is busy with waiting.
-  const lockfile::FileLock looker(lock.path(), {.scheme = options.lock.scheme});
+  const auto looker = open_lock(lock.path(), {.scheme = options.lock.scheme});
   Companion companion(signals, lock_file_of(options.path, options.lock.scheme), [&looker] {
     std::error_code no_look;  // the wait goes on, and reports what is wrong by itself
-    return looker.holder(no_look);
+    return looker->holder(no_look);
   });
   std::optional<int> failed;
   try {
@@ -232,7 +233,7 @@ class BorrowedName {
 
 std::unique_ptr<lockfile::Lock> make_lock(const RunOptions& options) {
   const BorrowedName name(options.command.front());
-  return std::make_unique<lockfile::FileLock>(options.path, options.lock);
+  return open_lock(options.path, options.lock);
 }
 
 int run(const RunOptions& options) {
@@ -311,6 +312,7 @@ void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& comm
     if (command.empty()) {
       throw CLI::ValidationError("no command: it goes behind '--', as in 'lockctl run PATH -- COMMAND'");
     }
+    settle(options->path, options->lock.scheme);
     options->command = command;
     chosen = [options] { return run(*options); };
   });

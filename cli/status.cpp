@@ -1,4 +1,5 @@
 // `lockctl status`: who holds these locks. Looks only, so it works in a directory that may only be read.
+#include "address.hpp"
 #include "commands.hpp"
 #include "exit_status.hpp"
 #include "json.hpp"
@@ -18,6 +19,7 @@ namespace {
 
 struct StatusOptions {
   std::vector<std::string> paths;
+  std::vector<std::pair<std::string, std::string>> locks;  // path and scheme of each
   bool json = false;
   std::string scheme = "auto";
 };
@@ -26,7 +28,7 @@ void print_text(std::string_view path, std::string_view scheme, const std::vecto
   const std::string name = escape(lock_file_of(path, scheme));
   if (holders.empty()) {
     fmt::print("{}: free\n", name);
-    if (!is_on_the_file(scheme)) {
+    if (is_beside(scheme)) {
       hint_at_lock_file_name(path);
     }
     return;
@@ -41,24 +43,22 @@ int status_of_all(const StatusOptions& options) {
   Json all = Json::array();
   bool held = false;
   bool failed = false;
-  for (const std::string& path : options.paths) {
+  for (const auto& [path, scheme] : options.locks) {
     try {
-      const lockfile::FileLock lock(path, {.scheme = options.scheme});
-      const auto holders = lock.holders();
+      const auto lock = open_lock(path, {.scheme = scheme});
+      const auto holders = lock->holders();
       held = held || std::any_of(holders.begin(), holders.end(),
                                  [](const auto& each) { return each.verdict != lockfile::Verdict::dead; });
       if (options.json) {
-        all.push_back(lock_to_json(lock.path(), lock_file_of(lock.path(), options.scheme), holders));
+        all.push_back(lock_to_json(lock->path(), lock_file_of(lock->path(), scheme), holders));
       } else {
-        print_text(path, options.scheme, holders);
+        print_text(path, scheme, holders);
       }
     } catch (const lockfile::Error& error) {
       failed = true;
       say(error.what());
-      all.push_back({{"path", path},
-                     {"lock_file", lock_file_of(path, options.scheme)},
-                     {"state", "unknown"},
-                     {"error", error.what()}});
+      all.push_back(
+          {{"path", path}, {"lock_file", lock_file_of(path, scheme)}, {"state", "unknown"}, {"error", error.what()}});
     }
   }
   if (options.json) {
@@ -81,7 +81,13 @@ Takes nothing, and works in a directory that may only be read.
 
 Example:
   lockctl status ledger queue --json | jq -r '.[] | select(.state == "held") | .path')");
-  status_app->callback([options, &chosen] { chosen = [options] { return status_of_all(*options); }; });
+  status_app->callback([options, &chosen] {
+    for (const std::string& path : options->paths) {
+      auto& [settled, scheme] = options->locks.emplace_back(path, options->scheme);
+      settle(settled, scheme);
+    }
+    chosen = [options] { return status_of_all(*options); };
+  });
 }
 
 }  // namespace lockctl

@@ -81,11 +81,13 @@ void say(std::string_view message) {
 
 bool is_on_the_file(std::string_view scheme) { return scheme == "kernel" || scheme == "flock"; }
 
+bool is_beside(std::string_view scheme) { return scheme == "auto" || scheme == "link" || scheme == "mkdir"; }
+
 std::string lock_file_of(std::string_view path, std::string_view scheme) {
   while (path.size() > 1 && path.ends_with('/')) {
     path.remove_suffix(1);
   }
-  return std::string(path) + (is_on_the_file(scheme) ? "" : ".lock");
+  return std::string(path) + (is_beside(scheme) ? ".lock" : "");
 }
 
 void hint_at_lock_file_name(std::string_view path) {

@@ -22,7 +22,10 @@ void say(std::string_view message);
 
 /// Is the lock of that scheme a kernel lock on the path itself, and not a file beside it?
 [[nodiscard]] bool is_on_the_file(std::string_view scheme);
-/// The lock file's name for a path as the user wrote it: "spool/x/" has "spool/x.lock". A kernel lock is on "spool/x".
+/// Is it a lock file beside the path?
+[[nodiscard]] bool is_beside(std::string_view scheme);
+/// The lock file's name for a path as the user wrote it: "spool/x/" has "spool/x.lock". Any other lock is on "spool/x",
+/// or is called by its address.
 [[nodiscard]] std::string lock_file_of(std::string_view path, std::string_view scheme = "auto");
 /// Says so when a path looks like the name of a lock file, as `lockctl list` and `ls` show it: verbs take the path
 /// that is locked, and "x.lock" would be looked for at "x.lock.lock".

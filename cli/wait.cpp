@@ -1,4 +1,5 @@
 // `lockctl wait`: returns when a lock is free, and takes nothing.
+#include "address.hpp"
 #include "commands.hpp"
 #include "exit_status.hpp"
 #include "options.hpp"
@@ -23,10 +24,10 @@ struct WaitOptions {
 int wait_until_free(const WaitOptions& options) {
   const BlockedSignals signals(ending_signals);
   const std::string name = quote(lock_file_of(options.path, options.scheme));
-  const lockfile::FileLock looker(options.path, {.scheme = options.scheme});
+  const auto looker = open_lock(options.path, {.scheme = options.scheme});
   Companion companion(signals, lock_file_of(options.path, options.scheme), [&looker] {
     std::error_code no_look;  // the wait goes on, and reports what is wrong by itself
-    return looker.holder(no_look);
+    return looker->holder(no_look);
   });
   std::error_code error;
   if (options.timeout) {
@@ -43,7 +44,7 @@ int wait_until_free(const WaitOptions& options) {
     return status(Exit::ok);
   }
   std::error_code no_look;  // then the message goes without it
-  const auto holder = looker.holder(no_look);
+  const auto holder = looker->holder(no_look);
   const std::string who = holder ? ", " + holder->describe() : "";
   if (error == lockfile::errc::timed_out || error == lockfile::errc::already_locked) {
     say(fmt::format("cannot wait any longer for {}: timed out{}", name, who));
@@ -76,7 +77,10 @@ Works in a directory that may only be read.
 
 Example:
   lockctl wait /var/spool/app --timeout 10m && echo 'the queue is idle')");
-  wait_app->callback([options, &chosen] { chosen = [options] { return wait_or_say_why_not(*options); }; });
+  wait_app->callback([options, &chosen] {
+    settle(options->path, options->scheme);
+    chosen = [options] { return wait_or_say_why_not(*options); };
+  });
 }
 
 }  // namespace lockctl

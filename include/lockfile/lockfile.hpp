@@ -9,6 +9,7 @@
 #include <lockfile/kernel_file_lock.hpp>
 #include <lockfile/lock.hpp>
 #include <lockfile/lock_all.hpp>
+#include <lockfile/open.hpp>
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
 #include <lockfile/semaphore.hpp>

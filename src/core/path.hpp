@@ -13,6 +13,9 @@ namespace lockfile::core {
 /// dropped. Error EINVAL: it names no file (empty, `/`, a last component `.` or `..`, or a zero byte inside).
 [[nodiscard]] os::Result<schemes::FilePath> absolute_path(os::Process& process, std::string_view path);
 
+/// Would `absolute_path` take it?
+[[nodiscard]] bool names_a_file(std::string_view path) noexcept;
+
 [[nodiscard]] std::string to_string(const schemes::FilePath& path);
 
 }  // namespace lockfile::core

@@ -39,6 +39,12 @@ constexpr std::array entries = {
                    kernel_file<KernelLock::whole>},
 };
 
+constexpr std::array engines = {
+    EngineEntry{"sqlite", Syntax::database, nullptr},
+    EngineEntry{"postgresql", Syntax::server, nullptr},
+    EngineEntry{"etcd", Syntax::cluster, nullptr},
+};
+
 constexpr auto descriptions = [] {
   std::array<SchemeDescription, entries.size()> all;
   std::transform(entries.begin(), entries.end(), all.begin(),
@@ -69,6 +75,12 @@ const CatalogueEntry* find_scheme(std::string_view name) noexcept {
   const auto found = std::find_if(entries.begin(), entries.end(),
                                   [&](const CatalogueEntry& each) { return each.described.name == name; });
   return found == entries.end() ? nullptr : &*found;
+}
+
+const EngineEntry* find_engine(std::string_view name) noexcept {
+  const auto found =
+      std::find_if(engines.begin(), engines.end(), [&](const EngineEntry& each) { return each.name == name; });
+  return found == engines.end() ? nullptr : &*found;
 }
 
 }  // namespace lockfile::schemes

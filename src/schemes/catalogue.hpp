@@ -6,6 +6,7 @@
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -20,8 +21,26 @@ struct CatalogueEntry {
   [[nodiscard]] constexpr bool beside() const noexcept { return described.locks != "PATH"; }
 };
 
+/// What stands behind the scheme's name in an address (include/lockfile/open.hpp has the grammar).
+enum class Syntax : std::uint8_t {
+  path,      ///< the path that is locked
+  database,  ///< a file, and `#` and the name of a lock in it
+  server,    ///< `//` and a location, and `#` and the name
+  cluster,   ///< `//`, hosts, and a key whose last part is the name
+};
+
+/// A scheme that locks a name inside of a place, a database or a cluster: a component with a library of its own.
+struct EngineEntry {
+  std::string_view name;
+  Syntax syntax;
+  /// `path.directory` is the place and `path.name` the lock's name there. Null: the component is not built in.
+  std::unique_ptr<Scheme> (*make)(FilePath path, const Options& options);
+};
+
 [[nodiscard]] std::span<const CatalogueEntry> catalogue() noexcept;
 /// Null: no such scheme.
 [[nodiscard]] const CatalogueEntry* find_scheme(std::string_view name) noexcept;
+/// Null: no such engine is known by name.
+[[nodiscard]] const EngineEntry* find_engine(std::string_view name) noexcept;
 
 }  // namespace lockfile::schemes

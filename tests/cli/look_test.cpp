@@ -52,6 +52,36 @@ TEST(status, of_several_locks_is_held_when_one_is) {
   EXPECT_NE(result.out.find("\nz.lock: free\n"), string::npos) << result.out;
 }
 
+TEST(status, takes_addresses) {
+  const Directory here;
+  HeldLock held(here, "link:x");
+  const Result result = lockctl(here, {"status", "x", "kernel:y", "./link:z", "--json"});
+  EXPECT_EQ(result.status, conflict);
+  const json all = json::parse(result.out);
+  ASSERT_EQ(all.size(), 3U);
+  EXPECT_EQ(all[0]["lock_file"], here / "x.lock");
+  EXPECT_EQ(all[0]["state"], "held");
+  EXPECT_EQ(all[1]["lock_file"], here / "y");
+  EXPECT_EQ(all[2]["lock_file"], here / "./link:z.lock");
+}
+
+TEST(status, says_what_is_wrong_with_an_address_and_where) {
+  const Directory here;
+  const Result unknown = lockctl(here, {"status", "sqlit:a#b"});
+  EXPECT_EQ(unknown.status, 64);
+  EXPECT_EQ(unknown.errors.rfind("lockctl: 'sqlit:a#b': at position 0: there is no scheme 'sqlit'; "
+                                 "a file of that name is './sqlit:a#b'\n",
+                                 0),
+            0U)
+      << unknown.errors;
+  const Result two = lockctl(here, {"wait", "link:a", "--scheme", "kernel"});
+  EXPECT_EQ(two.status, 64);
+  EXPECT_EQ(two.errors.rfind("lockctl: 'link:a': its scheme is link, and '--scheme kernel' says another\n", 0), 0U)
+      << two.errors;
+  EXPECT_EQ(lockctl(here, {"break", "etcd://host:2379/n"}).status, 74);
+  EXPECT_NE(lockctl(here, {"run", "postgresql://h/d#n", "--", "true"}).errors.find("is not built in"), string::npos);
+}
+
 TEST(status, prints_json) {
   const Directory here;
   HeldLock held(here, "x", {"--reason", "caf\xc3\xa9 \xff \x1b[31m"});

@@ -1,0 +1,20 @@
+// What the user calls the lock: a path, with or without `--scheme`, or an address.
+#pragma once
+
+#include <lockfile/lock.hpp>
+#include <lockfile/options.hpp>
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace lockctl {
+
+/// Takes an address apart into `path` and `scheme`, as `--scheme` would have given them. Where a name inside of
+/// something is locked (a database), `path` stays the whole address. Throws CLI::ValidationError: what is wrong where.
+void settle(std::string& path, std::string& scheme);
+
+/// The lock that `settle` left there. Throws lockfile::LockFailed.
+[[nodiscard]] std::unique_ptr<lockfile::Lock> open_lock(const std::string& path, const lockfile::Options& options);
+
+}  // namespace lockctl

@@ -1,0 +1,62 @@
+// One address for every lock: what a configuration file or a command line names a lock by.
+//
+//     const auto lock = lockfile::open("/srv/backup");                                // a path: a lock file beside it
+//     const auto lock = lockfile::open("kernel:/var/lib/app/journal");                // the same verbs, another scheme
+//     const auto lock = lockfile::open("sqlite:/var/lib/app/locks.db#nightly");       // a name in a database
+//     const auto lock = lockfile::open(std::string("./") + name);                     // a path, whatever its name is
+//
+// The grammar (docs/addresses.md has examples of each):
+//
+//     address  = path                                 ; does not begin like "word:"
+//              / file-scheme ":" path                 ; auto link mkdir kernel flock ...: those that lock a path
+//              / "sqlite:" database [ "#" name ]
+//              / "postgresql://" location [ "#" name ]
+//              / "etcd://" hosts "/" *( prefix "/" ) name
+//     word     = letter 1*( letter / digit / "+" / "-" / "." )    ; ASCII, and no "/" before the ":"
+//     database, name                                  ; %XX is the byte XX; "#" ends a database, so it is written %23
+//
+// Whatever begins like "word:" is an address and never a path, also when there is no such scheme (yet): such a file is
+// named by `./word:...`. One letter is no word, so `C:\x` is a path. In a path nothing is decoded.
+#pragma once
+
+#include <lockfile/lock.hpp>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace lockfile {
+
+/// An address, taken apart.
+struct Address {
+  std::string scheme = "auto";
+  std::string place;  ///< the path, the database's path, or what stands behind the scheme's "://"
+  std::string name;   ///< the lock's in a database or cluster; empty: not given, or the place itself is locked
+
+  [[nodiscard]] bool operator==(const Address&) const = default;
+};
+
+/// What is wrong with an address, and where.
+struct BadAddress {
+  std::size_t position = 0;  ///< counted in bytes from 0; the length of the text where something is missing at its end
+  std::string reason;        ///< "there is no scheme 'sqlit'"
+};
+
+/// Takes an address apart. Looks at the text only: opens nothing, and does not ask whether the scheme is built in.
+[[nodiscard]] std::variant<Address, BadAddress> parse_address(std::string_view text);
+
+/// The text of an address: `parse_address` gives the same address again.
+[[nodiscard]] std::string to_string(const Address& address);
+
+/// Does the scheme of that name lock a name inside of a place (a database, a cluster), and not the place itself?
+[[nodiscard]] bool locks_a_name(std::string_view scheme) noexcept;
+
+/// Names the lock that `address` means; opens nothing, as every constructor of a lock. `options.scheme` is for an
+/// address that names no scheme. Throws `LockFailed`: `std::errc::invalid_argument` for a bad address (the message says
+/// what is wrong at which position), for a lock's name that is missing, and for what `FileLock` refuses;
+/// `std::errc::operation_not_supported` for a scheme whose component is not built in.
+[[nodiscard]] std::unique_ptr<Lock> open(std::string_view address, const Options& options = {});
+
+}  // namespace lockfile
