@@ -48,6 +48,8 @@ class Engine;
 /// hold lasts until the process ends. A program that closes all its descriptors, or becomes a daemon, acquires
 /// afterwards or hands over.
 ///
+/// An upgradable hold is held too, beside shared ones; `upgrade` and `downgrade` change how it is held.
+///
 /// Each verb has a form with `std::error_code&` that does not throw: `ec` is cleared on success, is an `errc` of this
 /// library, or the system's cause of what would be `LockFailed`.
 class Lock {
@@ -68,9 +70,9 @@ class Lock {
   void acquire(const Wait& wait = for_ever);
   /// True when it is ours.
   bool acquire(const Wait& wait, std::error_code& ec) noexcept;
-  /// As `acquire`, in another mode than exclusive. A scheme without shared locks (`Traits::shared`) fails with
-  /// `std::errc::operation_not_supported`; so does asking for another mode than the one that this identity holds, with
-  /// `std::errc::resource_deadlock_would_occur`.
+  /// As `acquire`, in another mode than exclusive. A scheme without that mode (`Traits::shared`, `Traits::upgradable`)
+  /// fails with `std::errc::operation_not_supported`; so does asking for another mode than the one that this identity
+  /// holds, with `std::errc::resource_deadlock_would_occur`.
   void acquire(Mode mode, const Wait& wait = for_ever);
   bool acquire(Mode mode, const Wait& wait, std::error_code& ec) noexcept;
 
@@ -160,9 +162,71 @@ class Lock {
   /// As `unlock()`: each identity has one hold, so either of the two ends it.
   void unlock_shared() noexcept { unlock(); }
 
+  // --- upgradable holds: one of them beside any number of shared ones, and it may become the exclusive one ---
+
+  /// Makes this identity's upgradable hold exclusive: waits until those who share it have left, and nobody else holds
+  /// it in between. While it waits, newcomers of ours wait too. Re-entries stay counted; exclusive already: nothing to
+  /// do. With `Options::fence` it counts as an acquisition and gets a new number.
+  /// Throws `AlreadyLocked` (zero or negative limit), `LockTimeout` or `LockStopped`: then the hold is upgradable as
+  /// before. `NotLocked` or `NotMyLock`: there is no hold, or it was lost meanwhile. `LockFailed`, the hold as before:
+  /// with `std::errc::resource_deadlock_would_occur` a hold that is only shared (two that wait for each other would
+  /// wait for ever; at most one is upgradable, so two upgrades never do), or a reader in this very thread; with
+  /// `std::errc::operation_not_supported` where the scheme cannot (`Traits::upgradable`).
+  void upgrade(const Wait& wait = for_ever);
+  /// True when it is exclusive.
+  bool upgrade(const Wait& wait, std::error_code& ec) noexcept;
+
+  /// Makes this identity's hold a weaker one, upgradable or shared, without ever being free: nobody gets it exclusively
+  /// in between. `wait`: for somebody who is just removing the hold or joining it, which takes an instant unless that
+  /// process was stopped. Throws like `upgrade`, and the hold is then as before. Fails with
+  /// `std::errc::resource_deadlock_would_occur` for a hold that was entered more than once, since the outer code counts
+  /// on its mode, and for one that is weaker already.
+  void downgrade(Mode to, const Wait& wait = for_ever);
+  bool downgrade(Mode to, const Wait& wait, std::error_code& ec) noexcept;
+
+  // The names of Boost.Thread's UpgradeLockable concept, so that `boost::upgrade_lock` and
+  // `boost::upgrade_to_unique_lock` work.
+
+  void lock_upgrade() { acquire(Mode::upgradable, for_ever); }
+  void lock_upgrade(std::stop_token stop) { acquire(Mode::upgradable, {for_ever, std::move(stop)}); }
+  [[nodiscard]] bool try_lock_upgrade() { return try_acquire(Mode::upgradable, std::chrono::nanoseconds::zero()); }
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_lock_upgrade_for(std::chrono::duration<Rep, Period> limit, std::stop_token stop = {}) {
+    return try_acquire(Mode::upgradable, {limit, std::move(stop)});
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_lock_upgrade_until(std::chrono::time_point<Clock, Duration> deadline,
+                                            std::stop_token stop = {}) {
+    return try_acquire(Mode::upgradable, until(deadline, std::move(stop)));
+  }
+  /// As `unlock()`.
+  void unlock_upgrade() noexcept { unlock(); }
+
+  /// `upgrade`.
+  void unlock_upgrade_and_lock() { upgrade(for_ever); }
+  void unlock_upgrade_and_lock(std::stop_token stop) { upgrade({for_ever, std::move(stop)}); }
+  /// False, and upgradable as before, when the readers did not leave in time; throws as `upgrade` where it failed.
+  [[nodiscard]] bool try_unlock_upgrade_and_lock() { return try_upgrade(std::chrono::nanoseconds::zero()); }
+  template <class Rep, class Period>
+  [[nodiscard]] bool try_unlock_upgrade_and_lock_for(std::chrono::duration<Rep, Period> limit,
+                                                     std::stop_token stop = {}) {
+    return try_upgrade({limit, std::move(stop)});
+  }
+  template <class Clock, class Duration>
+  [[nodiscard]] bool try_unlock_upgrade_and_lock_until(std::chrono::time_point<Clock, Duration> deadline,
+                                                       std::stop_token stop = {}) {
+    return try_upgrade(until(deadline, std::move(stop)));
+  }
+  /// `downgrade`, waiting at most a second. As `unlock()`, since guards call these in destructors: a hold that was
+  /// lost, or could not be made weaker and so is as it was, is not an error; `last_error()` keeps it. For a thread that
+  /// never held it they end the program with a message.
+  void unlock_and_lock_upgrade() noexcept { downgrade_quietly(Mode::upgradable); }
+  void unlock_and_lock_shared() noexcept { downgrade_quietly(Mode::shared); }
+  void unlock_upgrade_and_lock_shared() noexcept { downgrade_quietly(Mode::shared); }
+
   // --- about the object ---
 
-  /// What the last `unlock()` of any thread would have reported; cleared by an `unlock()` that released.
+  /// What the last `unlock()` of any thread, or the like, would have reported; cleared by one that did its work.
   [[nodiscard]] std::error_code last_error() const noexcept;
   [[nodiscard]] const std::string& path() const noexcept;
   /// The scheme's name; "auto" becomes "link" or "mkdir" with the first attempt.
@@ -181,6 +245,8 @@ class Lock {
     }
   }
   bool try_acquire(Mode mode, const Wait& wait);
+  bool try_upgrade(const Wait& wait);
+  void downgrade_quietly(Mode to) noexcept;
 
   std::unique_ptr<core::Engine> engine_;
 };

@@ -84,6 +84,13 @@ class Attempt {
   virtual std::optional<Blocked> withdraw() noexcept = 0;
   /// Ends the hold. `errc::not_locked` or `errc::not_my_lock`: it had been lost before.
   virtual std::error_code release() noexcept = 0;
+  /// One bounded try to change how the hold is held: from upgradable to exclusive (`Blocked` while readers are in),
+  /// from exclusive to upgradable or shared, from upgradable to shared. Nobody gets it exclusively in between, and what
+  /// is not granted leaves the hold as it was; it may keep newcomers out until `end_conversion`. `Failed` with
+  /// `errc::not_my_lock`: the hold had been lost. Schemes without `Traits::upgradable` need not have it.
+  virtual Step convert(Mode to) noexcept;
+  /// No further `convert` follows for now: newcomers may come in again.
+  virtual void end_conversion() noexcept {}
   /// A fresh look: is it still held? False with `why` set: it cannot be told now, which is no loss.
   virtual bool still_held(std::error_code& why) noexcept = 0;
   /// When one of these fires the hold may have been lost. Empty: no event tells; ask `still_held`.
@@ -103,7 +110,7 @@ class Attempt {
 /// What a scheme promises. The lock object goes by these; `lockctl doctor` and docs/schemes/README.md show them.
 struct Traits {
   bool shared = false;          ///< readers together
-  bool upgradable = false;      ///< a reader can become the writer
+  bool upgradable = false;      ///< one hold beside the readers can become the writer
   bool fair = false;            ///< waiters of several processes of one host enter in the order in which they came
   bool fence = false;           ///< numbers its acquisitions
   bool crash_recovery = false;  ///< a holder that was killed is replaced by the next caller

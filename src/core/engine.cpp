@@ -41,6 +41,12 @@ std::string message_for(Verb verb, const std::string& display, const Outcome& ou
     case Verb::release:
       text += "release '" + display + "'";
       break;
+    case Verb::upgrade:
+      text += "upgrade '" + display + "'";
+      break;
+    case Verb::downgrade:
+      text += "downgrade '" + display + "'";
+      break;
     case Verb::tell:
       text += "tell who holds '" + display + "'";
       break;

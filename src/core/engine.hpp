@@ -29,7 +29,7 @@ struct Outcome {
 };
 
 /// Which verb failed, for the message and the type of exception.
-enum class Verb : std::uint8_t { lock, release, tell, break_it, hand_over };
+enum class Verb : std::uint8_t { lock, release, upgrade, downgrade, tell, break_it, hand_over };
 [[noreturn]] void raise(Verb verb, const std::string& display, const std::string& path, Outcome outcome);
 
 /// Does one of them live, or may?
@@ -47,6 +47,10 @@ class Engine {
   [[nodiscard]] Outcome release();
   /// As `release`, and says whether this thread had a hold to release at all.
   [[nodiscard]] Outcome unlock(bool& had_one);
+  /// Changes how the calling thread holds it; `had_one` as in `unlock`. In conversion.cpp.
+  [[nodiscard]] Outcome convert(Mode to, const Wait& wait, bool& had_one);
+  /// As `convert`, to a weaker mode only.
+  [[nodiscard]] Outcome downgrade(Mode to, const Wait& wait, bool& had_one);
   [[nodiscard]] bool i_am_locking() noexcept;
   [[nodiscard]] Outcome holders(std::vector<Holder>& into);
   /// Breaks by force the hold that stands now, and no later one. `broken`: whether a hold was removed.
@@ -104,6 +108,9 @@ class Engine {
   [[nodiscard]] Outcome release_in(State& state, bool& had_one);
   [[nodiscard]] Outcome end_hold(State& state, Holds::iterator hold);
   [[nodiscard]] Outcome nothing_to_release();
+  [[nodiscard]] std::optional<Outcome> begin_conversion(State& state, std::int64_t identity, Mode to, bool& had_one);
+  [[nodiscard]] Step convert_step(State& state, std::int64_t identity, Mode to);
+  void end_conversion(State& state, std::int64_t identity) noexcept;
   [[nodiscard]] std::optional<Holder> look_for_holder(State& state);
   void withdraw(State& state, std::unique_ptr<Attempt>& attempt);
 

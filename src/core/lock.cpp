@@ -127,19 +127,68 @@ void Lock::release(std::error_code& ec) noexcept {
   ec = without_throwing([&] { return engine_->release(); }).code;
 }
 
-void Lock::unlock() noexcept {
-  bool had_one = true;
-  const Outcome outcome = without_throwing([&] { return engine_->unlock(had_one); });
+namespace {
+
+// For the verbs that guards call in destructors.
+void keep_or_end(Engine& engine, const Outcome& outcome, bool had_one, std::string_view verb) noexcept {
   if (!had_one) {
-    std::string message = "unlock of a lock that this thread does not hold";
+    std::string message(verb);
     try {
-      message += ": '" + engine_->display() + "'";
+      message += " of a lock that this thread does not hold: '" + engine.display() + "'";
     } catch (const std::bad_alloc&) {
       // Said without its name.
     }
-    engine_->system().fatal(message);
+    engine.system().fatal(message);
   }
-  engine_->set_last_error(outcome.code);
+  engine.set_last_error(outcome.code);
+}
+
+}  // namespace
+
+void Lock::unlock() noexcept {
+  bool had_one = true;
+  const Outcome outcome = without_throwing([&] { return engine_->unlock(had_one); });
+  keep_or_end(*engine_, outcome, had_one, "unlock");
+}
+
+void Lock::upgrade(const Wait& wait) {
+  bool had_one = true;
+  Outcome outcome = engine_->convert(Mode::exclusive, wait, had_one);
+  if (!outcome.ok()) core::raise(Verb::upgrade, engine_->display(), engine_->path(), std::move(outcome));
+}
+
+bool Lock::upgrade(const Wait& wait, std::error_code& ec) noexcept {
+  bool had_one = true;
+  ec = without_throwing([&] { return engine_->convert(Mode::exclusive, wait, had_one); }).code;
+  return !ec;
+}
+
+bool Lock::try_upgrade(const Wait& wait) {
+  bool had_one = true;
+  Outcome outcome = engine_->convert(Mode::exclusive, wait, had_one);
+  if (outcome.ok()) return true;
+  const bool refused =
+      outcome.code == errc::already_locked || outcome.code == errc::timed_out || outcome.code == errc::stopped;
+  if (!refused) core::raise(Verb::upgrade, engine_->display(), engine_->path(), std::move(outcome));
+  return false;
+}
+
+void Lock::downgrade(Mode to, const Wait& wait) {
+  bool had_one = true;
+  Outcome outcome = engine_->downgrade(to, wait, had_one);
+  if (!outcome.ok()) core::raise(Verb::downgrade, engine_->display(), engine_->path(), std::move(outcome));
+}
+
+bool Lock::downgrade(Mode to, const Wait& wait, std::error_code& ec) noexcept {
+  bool had_one = true;
+  ec = without_throwing([&] { return engine_->downgrade(to, wait, had_one); }).code;
+  return !ec;
+}
+
+void Lock::downgrade_quietly(Mode to) noexcept {
+  bool had_one = true;
+  const Outcome outcome = without_throwing([&] { return engine_->downgrade(to, std::chrono::seconds(1), had_one); });
+  keep_or_end(*engine_, outcome, had_one, "downgrade");
 }
 
 bool Lock::is_locked() const {

@@ -33,9 +33,11 @@ constexpr std::array entries = {
     CatalogueEntry{
         {"mkdir", "a lock directory, for file systems without hard links", "PATH.lock", lock_file_traits, not_proved},
         lock_file<Publish::mkdir>},
-    CatalogueEntry{{"kernel", "a byte-range lock on the file itself, which stays", "PATH", kernel_traits, on_network},
+    CatalogueEntry{{"kernel", "a byte-range lock on the file itself, which stays", "PATH",
+                    kernel_traits(KernelLock::byte), on_network},
                    kernel_file<KernelLock::byte>},
-    CatalogueEntry{{"flock", "flock(2) on the file itself, as flock(1) does", "PATH", kernel_traits, on_network},
+    CatalogueEntry{{"flock", "flock(2) on the file itself, as flock(1) does", "PATH", kernel_traits(KernelLock::whole),
+                    on_network},
                    kernel_file<KernelLock::whole>},
 };
 

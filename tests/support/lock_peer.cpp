@@ -69,6 +69,20 @@ std::string obey(std::unique_ptr<FileLock>& lock, lockfile::Semaphore::Units& un
       lock->acquire(lockfile::Mode::shared, wait_of(in));
       return "held";
     }
+    if (verb == "acquire_upgradable") {
+      lock->acquire(lockfile::Mode::upgradable, wait_of(in));
+      return "held";
+    }
+    if (verb == "upgrade") {
+      lock->upgrade(wait_of(in));
+      return "exclusive";
+    }
+    if (verb == "downgrade") {  // to shared, or to upgradable
+      std::string to;
+      in >> to;
+      lock->downgrade(to == "shared" ? lockfile::Mode::shared : lockfile::Mode::upgradable);
+      return to;
+    }
     if (verb == "release") {
       lock->release();
       return "released";

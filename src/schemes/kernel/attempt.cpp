@@ -84,7 +84,7 @@ Step KernelAttempt::try_step() {
       file_.reset();
       continue;
     }
-    if (refused != 0) return blocked();
+    if (refused != 0) return blocked(request_.mode);
     if (auto wrong = enter()) {
       give_back(Name::means_it);
       return *std::move(wrong);
@@ -163,10 +163,10 @@ Step KernelAttempt::granted() noexcept {
   return Granted{};
 }
 
-Blocked KernelAttempt::blocked() {
+Blocked KernelAttempt::blocked(Mode wanted, const KernelHolds::Entry* except) {
   file_->announce();
   Blocked blocked;
-  auto holders = scheme_.holders_of(*file_, request_.mode);
+  auto holders = scheme_.holders_of(*file_, wanted, except);
   blocked.by = std::move(holders.front());
   looks_.plan(*file_, blocked);
   return blocked;
@@ -185,6 +185,52 @@ std::optional<Blocked> KernelAttempt::withdraw() noexcept {
     scheme_.keep(std::move(file_));
   }
   return std::nullopt;
+}
+
+Step KernelAttempt::convert(Mode to) noexcept {
+  try {
+    return try_convert(to);
+  } catch (const std::bad_alloc&) {
+    return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
+  }
+}
+
+Step KernelAttempt::try_convert(Mode to) {
+  if (scheme_.lock_ == KernelLock::whole) {
+    return Failed{std::make_error_code(std::errc::operation_not_supported),
+                  "flock(2) gives a lock up before it takes it in another mode",
+                  {}};
+  }
+  if (file_->descriptor() < 0 || !file_->descriptor_is_ours()) return Failed{errc::not_my_lock, {}, {}};
+  const os::Status refused = to == Mode::exclusive ? file_->upgrade() : file_->downgrade(request_.mode, to);
+  const auto still = file_->still_there();
+  // Removed or replaced by somebody: whoever comes next locks another file.
+  if (still.ok() && !still.value) return Failed{errc::not_my_lock, {}, {}};
+  if (os::cause_of(os::Call::try_lock, refused) == os::Cause::contention) return blocked(to, &entry_);
+  if (refused != 0) return Failed{os::code_of(refused), "cannot lock " + quoted(), {}};
+  request_.mode = to;
+  holds_.change(entry_, to);
+  end_conversion();
+  tell_mode();
+  return Granted{};
+}
+
+// In the record, which is for people only.
+void KernelAttempt::tell_mode() {
+  if (named_) {
+    record_.mode = request_.mode;
+    (void)file_->write_head(record_);
+    return;
+  }
+  claim::Record before;
+  if (request_.mode == Mode::exclusive && file_->read(before) == KernelFile::Content::ours) {
+    record_ = scheme_.new_record(request_);
+    named_ = file_->name_holder(before, record_);
+  }
+}
+
+void KernelAttempt::end_conversion() noexcept {
+  if (file_ && file_->descriptor() >= 0 && file_->descriptor_is_ours()) file_->end_upgrade();
 }
 
 // Under the exclusive lock, which everybody takes before the last look at the name. A shared holder that is not alone

@@ -30,6 +30,8 @@ class KernelAttempt final : public Attempt {
   Step step() noexcept override;
   std::optional<Blocked> withdraw() noexcept override;
   std::error_code release() noexcept override;
+  Step convert(Mode to) noexcept override;
+  void end_conversion() noexcept override;
   bool still_held(std::error_code& why) noexcept override;
   void abandon() noexcept override;
   std::error_code hand_over(std::int64_t child) noexcept override;
@@ -38,13 +40,15 @@ class KernelAttempt final : public Attempt {
 
  private:
   [[nodiscard]] Step try_step();
+  [[nodiscard]] Step try_convert(Mode to);
+  void tell_mode();
   /// Opens or makes the file. `made`: it is ours already, locked before it had its name. `for_now`: refused in a way
   /// that another try may mend.
   [[nodiscard]] std::optional<Failed> prepare(bool& made, Failed& for_now);
   /// Locked, and the name still means the file: reads and writes the record. Nothing: ours.
   [[nodiscard]] std::optional<Failed> enter();
   [[nodiscard]] Step granted() noexcept;
-  [[nodiscard]] Blocked blocked();
+  [[nodiscard]] Blocked blocked(Mode wanted, const KernelHolds::Entry* except = nullptr);
   using Name = KernelFile::Name;
   void give_back(Name name) noexcept;
   bool remove_file() noexcept;

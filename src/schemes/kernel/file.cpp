@@ -112,12 +112,63 @@ bool KernelFile::descriptor_is_ours() const noexcept { return claim::is_descript
 os::Result<bool> KernelFile::still_there() const noexcept { return directory_->refers_to(name_.c_str(), info_); }
 
 os::Status KernelFile::try_lock(Mode mode) noexcept {
-  const bool shared = mode == Mode::shared;
-  if (lock_ == KernelLock::whole) {
-    return system().flock(file_.get(), shared ? os::Flock::shared : os::Flock::exclusive);
+  if (lock_ == KernelLock::byte) return try_byte(mode);
+  return system().flock(file_.get(), mode == Mode::shared ? os::Flock::shared : os::Flock::exclusive);
+}
+
+// Asked before anything is taken: what is taken and given back wakes whoever waits, who does the same, and so on.
+//   U: upgradable        B: locks, shared; UPGRADABLE: taken; unlocks, touch
+//                        C: wakes, locks, shared; UPGRADABLE: taken; unlocks, touch; B wakes     <- for ever
+os::Status KernelFile::try_byte(Mode mode) noexcept {
+  if (mode == Mode::exclusive) return system().try_lock(file_.get(), kernel_lock_byte);
+  const auto upgrading = is_upgrading();
+  if (!upgrading.ok() || upgrading.value) return upgrading.ok() ? EAGAIN : upgrading.error;
+  if (mode == Mode::upgradable) {
+    // A foreign reader of the whole file has this byte too: then nobody can tell whether one of ours is upgradable.
+    const auto taken = system().lock_seen(file_.get(), kernel_upgradable_byte);
+    if (!taken.ok() || taken.value) return taken.ok() ? EAGAIN : taken.error;
   }
-  return shared ? system().try_lock_shared(file_.get(), kernel_lock_byte)
-                : system().try_lock(file_.get(), kernel_lock_byte);
+  os::Status error = system().try_lock_shared(file_.get(), kernel_lock_byte);
+  if (error != 0 || mode == Mode::shared) return error;
+  error = system().try_lock(file_.get(), kernel_upgradable_byte);
+  if (error == 0) return 0;
+  unlock();
+  wake(Name::means_it);
+  return error;
+}
+
+os::Result<bool> KernelFile::is_upgrading() const noexcept {
+  const auto seen = system().lock_seen(file_.get(), kernel_upgrading_byte);
+  if (!seen.ok() || !seen.value) return seen;
+  // A foreign reader of the whole file is no upgrade, and does not keep readers out.
+  const auto whole_file = system().lock_seen(file_.get(), kernel_never_byte);
+  return {whole_file.ok() && !whole_file.value, whole_file.error};
+}
+
+// F_OFD_SETLK changes the lock that the description has, or leaves it as it is (fcntl(2)): others never find it free.
+os::Status KernelFile::upgrade() noexcept {
+  // Refused where a foreign reader has the whole file locked: then newcomers may come in.
+  if (!upgrading_) upgrading_ = system().try_lock(file_.get(), kernel_upgrading_byte) == 0;
+  return system().try_lock(file_.get(), kernel_lock_byte);
+}
+
+void KernelFile::end_upgrade() noexcept {
+  stop_waiting();
+  if (!upgrading_) return;
+  upgrading_ = false;
+  (void)system().unlock(file_.get(), kernel_upgrading_byte, 1);  // refused, it goes with the release
+  wake(Name::means_it);
+}
+
+os::Status KernelFile::downgrade(Mode from, Mode to) noexcept {
+  os::Status error = to == Mode::upgradable ? system().try_lock(file_.get(), kernel_upgradable_byte)
+                                            : system().unlock(file_.get(), kernel_upgradable_byte, 1);
+  if (error == 0 && from == Mode::exclusive) {
+    error = system().try_lock_shared(file_.get(), kernel_lock_byte);
+    if (error != 0 && to == Mode::upgradable) (void)system().unlock(file_.get(), kernel_upgradable_byte, 1);
+  }
+  if (error == 0) wake(Name::means_it);
+  return error;
 }
 
 void KernelFile::unlock() noexcept {
@@ -130,6 +181,7 @@ void KernelFile::unlock() noexcept {
     if (lock_ == KernelLock::whole && os::cause_of(os::Call::lock_seen, error) == os::Cause::unsupported) error = 0;
   }
   announced_ = false;
+  upgrading_ = false;
   if (error != 0) file_.close();
 }
 
@@ -179,7 +231,7 @@ KernelFile::Content KernelFile::read(claim::Record& record) {
 
 bool KernelFile::name_holder(const claim::Record& before, claim::Record& record) {
   if (!has_record_ || !writable_ || !has_bytes()) return false;
-  if (record.mode == Mode::shared && before.number != 0) {
+  if (record.mode != Mode::exclusive && before.number != 0) {
     // There is room for one name. The one that stands there is as good as ours.
     const auto named = system().lock_seen(file_.get(), kernel_name_byte(before.number));
     if (!named.ok() || named.value) return false;

@@ -43,6 +43,10 @@ inline constexpr std::uint64_t kernel_lock_byte = claim::live_byte + 0x4'0000;
 inline constexpr std::uint64_t kernel_waiting_byte = kernel_lock_byte + 1;
 /// Never locked by itself: whoever has it has locked the whole file, and is no program of ours.
 inline constexpr std::uint64_t kernel_never_byte = kernel_lock_byte + 2;
+/// Locked, beside the shared lock, by the one upgradable holder; and while it is exclusive.
+inline constexpr std::uint64_t kernel_upgradable_byte = kernel_lock_byte + 3;
+/// Locked by it while it waits for the others to leave: newcomers of ours wait meanwhile.
+inline constexpr std::uint64_t kernel_upgrading_byte = kernel_lock_byte + 4;
 /// NAME of a hold's number.
 inline constexpr std::uint64_t kernel_first_name_byte = kernel_lock_byte + 0x1'0000;
 inline constexpr std::uint64_t kernel_name_bytes = 0x1'0000;
@@ -77,7 +81,13 @@ class KernelFile {
   [[nodiscard]] os::Result<bool> still_there() const noexcept;
 
   [[nodiscard]] os::Status try_lock(Mode mode) noexcept;
-  /// Everything of ours: the lock, NAME, WAITING. A refusal closes the file, which unlocks as well.
+  /// Upgradable to exclusive, in one step of the kernel's: refused, it is shared as before, and those of ours who come
+  /// wait until `end_upgrade`.
+  [[nodiscard]] os::Status upgrade() noexcept;
+  void end_upgrade() noexcept;
+  /// From exclusive, or from upgradable to shared. Refused, it is as before.
+  [[nodiscard]] os::Status downgrade(Mode from, Mode to) noexcept;
+  /// Everything of ours: the lock, NAME, WAITING and so on. A refusal closes the file, which unlocks as well.
   void unlock() noexcept;
   enum class Name : std::uint8_t { means_it, means_another };
   /// An event for those who wait, if anybody does.
@@ -117,6 +127,8 @@ class KernelFile {
 
  private:
   [[nodiscard]] os::Status learn(int descriptor);
+  [[nodiscard]] os::Status try_byte(Mode mode) noexcept;
+  [[nodiscard]] os::Result<bool> is_upgrading() const noexcept;
   [[nodiscard]] os::Status make_unnamed(claim::Record& record, std::uint32_t mode, Access access);
   [[nodiscard]] os::Status make_named(claim::Record& record, std::uint32_t mode, Access access);
   [[nodiscard]] os::Status write(std::string_view bytes) noexcept;
@@ -131,6 +143,7 @@ class KernelFile {
   bool writable_ = false;
   bool has_record_ = false;
   bool announced_ = false;
+  bool upgrading_ = false;
 };
 
 }  // namespace lockfile::schemes

@@ -38,11 +38,16 @@ void KernelHolds::remove(Entry& entry) noexcept {
   if (entry.next != nullptr) entry.next->previous = entry.previous;
 }
 
-std::vector<Holder> KernelHolds::of(const os::FileInfo& info) const {
+void KernelHolds::change(Entry& entry, Mode mode) noexcept {
+  const os::MutexGuard guard(process_.system(), mutex_);
+  entry.holder.mode = mode;
+}
+
+std::vector<Holder> KernelHolds::of(const os::FileInfo& info, const Entry* except) const {
   const os::MutexGuard guard(process_.system(), mutex_);
   std::vector<Holder> all;
   for (const Entry* each = first_; each != nullptr; each = each->next) {
-    if (each->info.same_inode(info)) all.push_back(each->holder);
+    if (each != except && each->info.same_inode(info)) all.push_back(each->holder);
   }
   return all;
 }
@@ -59,7 +64,7 @@ KernelFileScheme::~KernelFileScheme() = default;
 Traits KernelFileScheme::traits() const noexcept {
   // Other hosts are excluded where byte locks reach them (flock(2) becomes byte locks there); on a local file system
   // there are none.
-  Traits traits = kernel_traits;
+  Traits traits = kernel_traits(lock_);
   traits.across_hosts = !directory_ || directory_->locks_reach();
   return traits;
 }
@@ -173,15 +178,17 @@ os::Result<bool> KernelFileScheme::is_held(const KernelFile& file) const noexcep
   return {false, system.flock(file.descriptor(), os::Flock::release)};
 }
 
-std::vector<Holder> KernelFileScheme::holders_of(KernelFile& file, Mode wanted) const {
+std::vector<Holder> KernelFileScheme::holders_of(KernelFile& file, Mode wanted,
+                                                 const KernelHolds::Entry* except) const {
   std::vector<Holder> all;
   const os::Process& process = file.directory().process();
   const os::Identity& self = process.identity();
   claim::Record record;
   const bool readable = file.read(record) == KernelFile::Content::ours && !record.nonce.empty();
   const auto named = readable ? file.is_named(record) : os::Result<bool>{};
-  if (named.ok() && named.value) all.push_back(holder_from(file, record));
-  for (Holder& each : os::Process::current().part<KernelHolds>().of(file.info())) {
+  const bool is_except = except != nullptr && record.nonce == nonce_ && record.number == except->holder.number;
+  if (named.ok() && named.value && !is_except) all.push_back(holder_from(file, record));
+  for (Holder& each : os::Process::current().part<KernelHolds>().of(file.info(), except)) {
     if (!excludes(each.mode, wanted)) continue;
     const bool is_named = !all.empty() && all.front().this_process && all.front().thread == each.thread;
     if (is_named) continue;

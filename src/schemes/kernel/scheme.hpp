@@ -16,6 +16,16 @@
 //                                                      it for the next who sleeps there, open again. Without that look
 //                                                      B and whoever makes F anew would both hold.
 //
+// Upgrade: the one upgradable holder has the lock shared, and the byte UPGRADABLE besides. The kernel changes its lock
+// to an exclusive one in one step, or leaves it as it is:
+//
+//   1. A: shared and UPGRADABLE                     B: shared                  C: UPGRADABLE is taken: sleeps
+//   2. A: UPGRADING; lock: EAGAIN, still shared     D: UPGRADING is locked: sleeps
+//   3. B: unlock; WAITING is locked: touch          A: lock: got; unlock UPGRADING: A holds
+//
+// flock(2) has no such step: it gives the lock up first, and a refused upgrade loses it. So scheme flock has neither
+// upgradable holds nor downgrades.
+//
 // What it costs: a file stays. The order of waiters is nobody's promise. Foreign lockers give an event only when they
 // close, and *before* the lock drops; one that unlocks and goes on gives none. So waiters look again 1, 4 and 16 ms
 // after each event, and once a second. A copy of the descriptor in a child that did not run the at-fork handlers
@@ -36,8 +46,14 @@
 namespace lockfile::schemes {
 
 /// Where byte locks reach other hosts; there is no fence, and nobody can break what the kernel keeps.
-inline constexpr Traits kernel_traits = {
-    .shared = true, .crash_recovery = true, .across_hosts = true, .event_wait = true, .handed_over = true};
+[[nodiscard]] constexpr Traits kernel_traits(KernelLock lock) noexcept {
+  return {.shared = true,
+          .upgradable = lock == KernelLock::byte,
+          .crash_recovery = true,
+          .across_hosts = true,
+          .event_wait = true,
+          .handed_over = true};
+}
 
 /// The kernel locks that a process holds, for looks: they can name a holder where no record can, and find a deadlock.
 class KernelHolds {
@@ -53,7 +69,9 @@ class KernelHolds {
   };
   void add(Entry& entry) noexcept;
   void remove(Entry& entry) noexcept;
-  [[nodiscard]] std::vector<Holder> of(const os::FileInfo& info) const;
+  void change(Entry& entry, Mode mode) noexcept;
+  /// All but `except`.
+  [[nodiscard]] std::vector<Holder> of(const os::FileInfo& info, const Entry* except = nullptr) const;
 
  private:
   os::Process& process_;
@@ -84,8 +102,9 @@ class KernelFileScheme final : public Scheme {
   [[nodiscard]] std::unique_ptr<KernelFile> take_kept(Mode mode);
   void keep(std::unique_ptr<KernelFile> file) noexcept;
   [[nodiscard]] claim::Record new_record(const Request& request);
-  /// By which of this process's holds, or by what the record says, or by somebody unknown.
-  [[nodiscard]] std::vector<Holder> holders_of(KernelFile& file, Mode wanted) const;
+  /// By which of this process's holds, or by what the record says, or by somebody unknown; without `except`.
+  [[nodiscard]] std::vector<Holder> holders_of(KernelFile& file, Mode wanted,
+                                               const KernelHolds::Entry* except = nullptr) const;
   [[nodiscard]] Holder holder_from(const KernelFile& file, const claim::Record& record) const;
   /// Does somebody else hold it?
   [[nodiscard]] os::Result<bool> is_held(const KernelFile& file) const noexcept;

@@ -5,6 +5,8 @@
 #include "os/backoff.hpp"
 #include "os/process.hpp"
 
+#include <new>
+
 namespace lockfile {
 namespace {
 
@@ -47,6 +49,16 @@ std::vector<Holder> SimpleScheme::holders(std::error_code& why) {
 
 std::error_code SimpleScheme::break_hold(const Holder& /*hold*/, Proof /*proof*/) noexcept {
   return std::make_error_code(std::errc::operation_not_supported);
+}
+
+Step Attempt::convert(Mode to) noexcept {
+  try {
+    return Failed{std::make_error_code(std::errc::operation_not_supported),
+                  "this scheme cannot make a hold " + std::string(to_string(to)),
+                  {}};
+  } catch (const std::bad_alloc&) {
+    return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
+  }
 }
 
 std::error_code Attempt::hand_over(std::int64_t /*child*/) noexcept {
