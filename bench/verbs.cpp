@@ -29,6 +29,41 @@ class Place {
   std::string path_;
 };
 
+// A scheme that does nothing: what is left is the engine.
+class NullScheme final : public lockfile::Scheme {
+ public:
+  class Attempt final : public lockfile::Attempt {
+   public:
+    lockfile::Step step() noexcept override { return lockfile::Granted{}; }
+    std::optional<lockfile::Blocked> withdraw() noexcept override { return std::nullopt; }
+    std::error_code release() noexcept override { return {}; }
+    bool still_held(std::error_code& why) noexcept override {
+      why.clear();
+      return true;
+    }
+    void abandon() noexcept override {}
+    bool reuse(const lockfile::Request& /*request*/) noexcept override { return true; }
+  };
+
+  [[nodiscard]] std::string_view name() const noexcept override { return "null"; }
+  [[nodiscard]] lockfile::Traits traits() const noexcept override { return {}; }
+  [[nodiscard]] std::unique_ptr<lockfile::Attempt> attempt(const lockfile::Request& /*request*/) override {
+    return std::make_unique<Attempt>();
+  }
+  [[nodiscard]] std::vector<lockfile::Holder> holders(std::error_code& /*why*/) override { return {}; }
+  std::error_code break_hold(const lockfile::Holder& /*hold*/, lockfile::Proof /*proof*/) noexcept override {
+    return lockfile::errc::not_locked;
+  }
+};
+
+void lock_unlock_nothing(benchmark::State& state) {
+  lockfile::Lock lock("/nowhere", std::make_unique<NullScheme>());
+  for (auto _ : state) {
+    lock.lock();
+    lock.unlock();
+  }
+}
+
 lockfile::Options by_scheme(const std::string& name) {
   lockfile::Options options;
   options.scheme = name;
@@ -84,6 +119,7 @@ void holder_of_a_held_one(benchmark::State& state, const std::string& scheme) {
   for (auto _ : state) benchmark::DoNotOptimize(look.holder());
 }
 
+BENCHMARK(lock_unlock_nothing);
 BENCHMARK_CAPTURE(acquire_release_kept, link, "link");
 BENCHMARK_CAPTURE(acquire_release_kept, mkdir, "mkdir");
 BENCHMARK_CAPTURE(acquire_release_fresh, link, "link");

@@ -98,6 +98,10 @@ class Attempt {
   /// Close descriptors and touch no file: in a forked child the hold is the parent's; and a hold that was handed over
   /// goes on without us.
   virtual void abandon() noexcept = 0;
+  /// Serves for another hold, after `release` or `withdraw`, as a new attempt would: so that a hold costs no memory.
+  /// Touches no file. False: it cannot, make another one. What a scheme keeps between holds for the sake of the next
+  /// one is the scheme's: an attempt that was released has nothing to be abandoned.
+  virtual bool reuse(const Request& request) noexcept;
 
   /// Makes the hold last until the process `child` has ended too. Schemes without `Traits::handed_over` refuse.
   virtual std::error_code hand_over(std::int64_t child) noexcept;

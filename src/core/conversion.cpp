@@ -2,7 +2,6 @@
 // one wait loop's; the hold is the identity's own before, meanwhile and after.
 #include "core/engine.hpp"
 
-#include <iterator>
 #include <new>
 #include <utility>
 
@@ -21,18 +20,17 @@ bool is_lost(const std::error_code& code) noexcept { return code == errc::not_my
 // Nothing: it may be tried.
 std::optional<Outcome> Engine::begin_conversion(State& state, std::int64_t identity, Mode to, bool& had_one) {
   const os::MutexGuard guard(state.process.system(), state.mutex);
-  const auto mine = state.holds.find(identity);
-  if (mine == state.holds.end()) {
-    const auto lost = state.lost.find(identity);
-    had_one = (lost != state.lost.end() && lost->second > 0) || state.inherited > 0;
+  Hold* const mine = hold_of(state, identity);
+  if (mine == nullptr) {
+    had_one = lost_of(state, identity) != nullptr || state.inherited > 0;
     return nothing_to_release();
   }
-  const Hold& hold = mine->second;
+  const Hold& hold = *mine;
   if (hold.mode == to) {
     std::error_code why;
     if (hold.attempt->still_held(why)) return Outcome{};
     if (why) return Outcome{why, "cannot look at the hold", {}};
-    note_lost(state, mine);
+    note_lost(state, *mine);
     return nothing_to_release();
   }
   if (hold.mode == Mode::shared) {
@@ -47,33 +45,26 @@ std::optional<Outcome> Engine::begin_conversion(State& state, std::int64_t ident
 
 Step Engine::convert_step(State& state, std::int64_t identity, Mode to) {
   const os::MutexGuard guard(state.process.system(), state.mutex);
-  const auto mine = state.holds.find(identity);
+  Hold* const mine = hold_of(state, identity);
   // Another thread of this identity has released it meanwhile.
-  if (mine == state.holds.end()) return Failed{errc::not_my_lock, {}, {}};
-  // Room for the notes of those that are found to be lost, where memory may still be missing.
-  for (const auto& [other, hold] : state.holds) state.lost.try_emplace(other, 0);
-  Step step = mine->second.attempt->convert(to);
+  if (mine == nullptr) return Failed{errc::not_my_lock, {}, {}};
+  Step step = mine->attempt->convert(to);
   if (auto* const failed = std::get_if<Failed>(&step)) {
-    if (is_lost(failed->why)) note_lost(state, mine);
+    if (is_lost(failed->why)) note_lost(state, *mine);
     return step;
   }
   auto* const granted = std::get_if<Granted>(&step);
   if (granted == nullptr) return step;
-  mine->second.mode = to;
-  mine->second.fence = granted->fence;
+  mine->mode = to;
+  mine->fence = granted->fence;
   // What cannot stand beside it had been broken.
-  for (auto each = state.holds.begin(); each != state.holds.end();) {
-    const auto next = std::next(each);
-    if (each != mine && excludes(to, each->second.mode)) note_lost(state, each);
-    each = next;
-  }
+  note_all_lost_to(state, to, identity);
   return step;
 }
 
 void Engine::end_conversion(State& state, std::int64_t identity) noexcept {
   const os::MutexGuard guard(state.process.system(), state.mutex);
-  const auto mine = state.holds.find(identity);
-  if (mine != state.holds.end()) mine->second.attempt->end_conversion();
+  if (Hold* const mine = hold_of(state, identity)) mine->attempt->end_conversion();
 }
 
 Outcome Engine::convert(Mode to, const Wait& wait, bool& had_one) {
@@ -95,7 +86,7 @@ Outcome Engine::convert(Mode to, const Wait& wait, bool& had_one) {
         waited.failed = {std::make_error_code(std::errc::resource_deadlock_would_occur),
                          "this thread shares it by another lock object", std::move(blocked->by)};
       } else if (!limit.at_once()) {
-        const std::string no_line;  // it is in already
+        Line* const no_line = nullptr;  // it is in already
         waited = wait_until_granted(
             state.process, no_line, limit, wait.stop(), std::move(*blocked),
             [&] { return convert_step(state, identity, to); }, state.instance);

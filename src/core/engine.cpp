@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <iterator>
 #include <new>
 #include <utility>
 
@@ -64,6 +63,16 @@ std::string message_for(Verb verb, const std::string& display, const Outcome& ou
   return text;
 }
 
+Failed deadlock(std::optional<Holder> by) {
+  return {std::make_error_code(std::errc::resource_deadlock_would_occur),
+          "this thread holds it already, by another lock object", std::move(by)};
+}
+
+template <class T>
+void make_room(std::vector<T>& table, std::size_t more) {
+  if (table.capacity() - table.size() < more) table.reserve(2 * table.size() + more);
+}
+
 }  // namespace
 
 void raise(Verb verb, const std::string& display, const std::string& path, Outcome outcome) {
@@ -85,6 +94,7 @@ Engine::Engine(std::string path, std::string display, std::unique_ptr<Scheme> sc
       threaded_(options.threaded),
       fence_(options.fence),
       scheme_(std::move(scheme)),
+      traits_(scheme_->traits()),
       state_(std::make_unique<State>(os::Process::current())) {}
 
 bool any_lives(const std::vector<Holder>& holders) noexcept {
@@ -93,23 +103,24 @@ bool any_lives(const std::vector<Holder>& holders) noexcept {
 
 Engine::~Engine() {
   if (!state_->process.is_caller()) {
-    for (auto& [identity, hold] : state_->holds) hold.attempt->abandon();
+    for (const Hold& hold : state_->holds) hold.attempt->abandon();
     scheme_->abandon();
     return;
   }
-  for (auto& [identity, hold] : state_->holds) {
+  for (const Hold& hold : state_->holds) {
     if (hold.attempt->outlives_us()) {
       hold.attempt->abandon();
     } else {
       (void)hold.attempt->release();  // in silence, as documented
     }
   }
+  if (state_->line != nullptr) state_->lines.leave(path_);
 }
 
 Engine::State& Engine::state() {
   if (!state_->process.is_caller()) {
     auto mine = std::make_unique<State>(os::Process::current());
-    for (auto& [identity, hold] : state_->holds) {
+    for (const Hold& hold : state_->holds) {
       mine->inherited += hold.count;
       hold.attempt->abandon();
     }
@@ -120,44 +131,74 @@ Engine::State& Engine::state() {
   return *state_;
 }
 
+Engine::Hold* Engine::hold_of(State& state, std::int64_t identity) noexcept {
+  for (Hold& hold : state.holds) {
+    if (hold.identity == identity) return &hold;
+  }
+  return nullptr;
+}
+
+Engine::Lost* Engine::lost_of(State& state, std::int64_t identity) noexcept {
+  for (Lost& each : state.lost) {
+    if (each.identity == identity) return &each;
+  }
+  return nullptr;
+}
+
 Engine::Hold* Engine::my_hold(State& state) const noexcept {
-  const auto mine = state.holds.find(identity_of(state.process.system().thread_id()));
-  return mine == state.holds.end() ? nullptr : &mine->second;
+  return hold_of(state, identity_of(state.process.system().thread_id()));
 }
 
-// The hold was broken, or lost to somebody: its thread will still release as often as it acquired.
-void Engine::note_lost(State& state, Holds::iterator hold) {
-  const auto old = state.holds.extract(hold);
-  state.lost[old.key()] += old.mapped().count;
-  (void)old.mapped().attempt->release();  // finds that it is lost, and touches nothing
+Engine::Hold Engine::take(State& state, Hold& hold) noexcept {
+  Hold taken = std::move(hold);
+  if (&hold != &state.holds.back()) hold = std::move(state.holds.back());
+  state.holds.pop_back();
+  return taken;
 }
 
-// What was granted cannot stand beside them, so they had been broken.
-void Engine::note_all_lost_to(State& state, Mode granted) {
-  for (auto each = state.holds.begin(); each != state.holds.end();) {
-    const auto next = std::next(each);
-    if (excludes(granted, each->second.mode)) note_lost(state, each);
-    each = next;
+Line* Engine::line_of(State& state) const {
+  if (traits_.queues) return nullptr;
+  if (state.line == nullptr) state.line = &state.lines.enter(path_);
+  return state.line;
+}
+
+// The hold was broken, or lost to somebody: its thread will still release as often as it acquired. There is room for
+// the note since the hold was granted.
+void Engine::note_lost(State& state, Hold& hold) {
+  const Hold old = take(state, hold);
+  (void)old.attempt->release();  // finds that it is lost, and touches nothing
+  if (Lost* const earlier = lost_of(state, old.identity)) {
+    earlier->count += old.count;
+  } else {
+    state.lost.push_back({old.identity, old.count});
+  }
+}
+
+// What was granted to `identity` cannot stand beside them, so they had been broken.
+void Engine::note_all_lost_to(State& state, Mode granted, std::int64_t identity) {
+  for (std::size_t i = state.holds.size(); i > 0; --i) {
+    Hold& hold = state.holds[i - 1];
+    if (hold.identity != identity && excludes(granted, hold.mode)) note_lost(state, hold);
   }
 }
 
 // Nothing: it is not held, or it was lost. A hold that cannot be looked at goes on, but nobody enters it.
-std::optional<Step> Engine::re_enter(State& state, std::int64_t identity, Mode mode) {
-  const auto mine = state.holds.find(identity);
-  if (mine == state.holds.end()) return std::nullopt;
-  Hold& hold = mine->second;
+std::optional<Step> Engine::re_enter(State& state, const Request& request) {
+  Hold* const hold = hold_of(state, identity_of(request.thread));
+  if (hold == nullptr) return std::nullopt;
   std::error_code why;
-  if (hold.attempt->still_held(why)) {
-    if (hold.mode != mode) {
-      return Failed{std::make_error_code(std::errc::resource_deadlock_would_occur),
-                    "held already, " + std::string(to_string(hold.mode)) + " and not " + std::string(to_string(mode)),
-                    {}};
+  if (hold->attempt->still_held(why)) {
+    if (hold->mode != request.mode) {
+      return Failed{
+          std::make_error_code(std::errc::resource_deadlock_would_occur),
+          "held already, " + std::string(to_string(hold->mode)) + " and not " + std::string(to_string(request.mode)),
+          {}};
     }
-    ++hold.count;
+    ++hold->count;
     return Granted{};
   }
   if (why) return Failed{why, "cannot look at the hold that is to be entered again", {}};
-  note_lost(state, mine);
+  note_lost(state, *hold);
   return std::nullopt;
 }
 
@@ -166,37 +207,75 @@ bool Engine::is_deadlock(const std::optional<Holder>& by, std::int64_t thread) c
   return by && by->this_process && by->thread == thread && by->verdict != Verdict::dead;
 }
 
+std::unique_ptr<Attempt> Engine::attempt_for(State& state, const Request& request) {
+  for (std::unique_ptr<Attempt>& each : state.kept) {
+    if (!each) continue;
+    std::unique_ptr<Attempt> kept = std::move(each);
+    if (kept->reuse(request)) return kept;
+  }
+  return scheme_->attempt(request);
+}
+
+void Engine::keep(State& state, std::unique_ptr<Attempt> attempt) noexcept {
+  for (std::unique_ptr<Attempt>& each : state.kept) {
+    if (each) continue;
+    each = std::move(attempt);
+    return;
+  }
+}
+
 // One step of an attempt, made anew where there is none, under the object's mutex. What is granted is kept at once: no
 // line between the grant and the note of it can fail.
-Step Engine::step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, const Request& request) {
-  const os::MutexGuard guard(state.process.system(), state.mutex);
-  const std::int64_t identity = identity_of(request.thread);
-  if (!threaded_) {
-    // Another thread of ours may have been granted meanwhile.
-    if (auto entered = re_enter(state, identity, request.mode)) return *std::move(entered);
-  }
-  if (!attempt) attempt = scheme_->attempt(request);
+Step Engine::step_and_keep(State& state, Asking& asking) {
+  if (!asking.attempt) asking.attempt = attempt_for(state, asking.request);
   // Granted while another thread of this object thinks it holds: then that hold had been broken. Whoever is
   // granted makes room for the note of it first, where memory may still be missing.
-  for (const auto& [other, hold] : state.holds) state.lost.try_emplace(other, 0);
-  Holds kept;
-  kept.try_emplace(identity);
-  Step step = attempt->step();
-  if (!std::holds_alternative<Granted>(step)) return step;
-  note_all_lost_to(state, request.mode);
-  auto node = kept.extract(kept.begin());
-  node.mapped() = Hold{std::move(attempt), request.mode, 1, std::get<Granted>(step).fence};
-  state.holds.insert(std::move(node));
+  make_room(state.lost, state.holds.size() + 1);
+  make_room(state.holds, 1);
+  Step step = asking.attempt->step();
+  if (const auto* const granted = std::get_if<Granted>(&step)) {
+    const std::int64_t identity = identity_of(asking.request.thread);
+    note_all_lost_to(state, asking.request.mode, identity);
+    state.holds.push_back({.identity = identity,
+                           .mode = asking.request.mode,
+                           .fence = granted->fence,
+                           .attempt = std::move(asking.attempt)});
+  }
   return step;
 }
 
-void Engine::withdraw(State& state, std::unique_ptr<Attempt>& attempt) {
+// Blocked without a try where others of this process wait already.
+Step Engine::first_try(State& state, Asking& asking, bool at_once) {
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  if (!state.holds.empty()) {
+    if (auto entered = re_enter(state, asking.request)) return *std::move(entered);
+  }
+  const Line* const line = line_of(state);
+  asking.lines_up = !at_once && line != nullptr && line->anyone_waits();
+  return asking.lines_up ? Blocked{} : step_and_keep(state, asking);
+}
+
+Step Engine::step_again(State& state, Asking& asking) {
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  if (!threaded_) {
+    // Another thread of ours may have been granted meanwhile.
+    if (auto entered = re_enter(state, asking.request)) return *std::move(entered);
+  }
+  Step step = step_and_keep(state, asking);
+  // Whoever else was in the way has left: of a semaphore's units, say, this thread has what is missing.
+  auto* const blocked = std::get_if<Blocked>(&step);
+  if (blocked != nullptr && is_deadlock(blocked->by, asking.request.thread)) return deadlock(std::move(blocked->by));
+  return step;
+}
+
+void Engine::withdraw(State& state, std::unique_ptr<Attempt>& attempt) noexcept {
   constexpr int tries = 64;
   for (int i = 0; attempt && i < tries; ++i) {
     std::optional<Blocked> more;
     {
       const os::MutexGuard guard(state.process.system(), state.mutex);
       more = attempt->withdraw();
+      if (!more) keep(state, std::move(attempt));
     }
     if (!more) return;
     os::Sleeper sleeper(state.process);
@@ -206,63 +285,61 @@ void Engine::withdraw(State& state, std::unique_ptr<Attempt>& attempt) {
   }
 }
 
+bool Engine::can(Mode mode) const noexcept {
+  switch (mode) {
+    case Mode::shared:
+      return traits_.shared;
+    case Mode::upgradable:
+      return traits_.upgradable;
+    case Mode::exclusive:
+      break;
+  }
+  return !fence_ || traits_.fence;
+}
+
+Outcome Engine::refused(Mode mode) {
+  State& state = this->state();
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  const std::string what = mode == Mode::exclusive ? "fences" : std::string(to_string(mode)) + " mode";
+  return {std::make_error_code(std::errc::operation_not_supported),
+          "scheme '" + std::string(scheme_->name()) + "' has no " + what,
+          {}};
+}
+
 Outcome Engine::acquire(Mode mode, const Wait& wait) {
   if (!wait.valid()) return {std::make_error_code(std::errc::invalid_argument), "the time to wait is not a number", {}};
+  if (!can(mode)) return refused(mode);
   State& state = this->state();
   os::System& system = state.process.system();
-  const std::int64_t thread = system.thread_id();
-  const Request request{.mode = mode, .thread = thread};
-  bool queues = false;
-  {
-    const os::MutexGuard guard(system, state.mutex);
-    const Traits traits = scheme_->traits();
-    queues = traits.queues;
-    if ((mode == Mode::shared && !traits.shared) || (mode == Mode::upgradable && !traits.upgradable)) {
-      return {std::make_error_code(std::errc::operation_not_supported),
-              "scheme '" + std::string(scheme_->name()) + "' has no " + std::string(to_string(mode)) + " mode",
-              {}};
-    }
-    if (fence_ && mode == Mode::exclusive && !traits.fence) {
-      return {std::make_error_code(std::errc::operation_not_supported),
-              "scheme '" + std::string(scheme_->name()) + "' has no fences",
-              {}};
-    }
-    if (auto entered = re_enter(state, identity_of(thread), mode)) {
-      auto* const failed = std::get_if<Failed>(&*entered);
-      return failed != nullptr ? outcome_of(std::move(*failed)) : Outcome{};
-    }
-  }
   const Limit limit(system, wait);
-  std::unique_ptr<Attempt> attempt;
-  const Finally withdrawn([&]() noexcept { withdraw(state, attempt); });
+  Asking asking{.request = {.mode = mode, .thread = system.thread_id()}, .attempt = nullptr, .lines_up = false};
+  const Finally withdrawn([&]() noexcept {
+    if (asking.attempt) withdraw(state, asking.attempt);
+  });
+  Step step = first_try(state, asking, limit.at_once());
+  if (std::holds_alternative<Granted>(step)) return {};
+  if (auto* const failed = std::get_if<Failed>(&step)) return outcome_of(std::move(*failed));
+  return wait_for_it(state, asking, std::move(std::get<Blocked>(step)), limit, wait.stop());
+}
+
+Outcome Engine::wait_for_it(State& state, Asking& asking, Blocked blocked, const Limit& limit,
+                            const std::stop_token& stop) {
   Waited waited;
-  std::optional<Blocked> blocked;
-  // Behind the threads of this process that wait already, unless there is no time to wait. Who is blocked there has
-  // nothing that they could wait for; a scheme that orders its waiters itself may have let it hold a part already.
-  const std::string no_line;
-  const std::string& line = queues ? no_line : path_;
-  const bool others_wait = !limit.at_once() && !line.empty() && state.lines.anyone_waits(line);
-  if (!others_wait) {
-    Step step = step_and_keep(state, attempt, request);
-    if (std::holds_alternative<Granted>(step)) return {};
-    if (auto* const failed = std::get_if<Failed>(&step)) return outcome_of(std::move(*failed));
-    blocked = std::move(std::get<Blocked>(step));
-    waited.by = blocked->by;
-  } else {
-    waited.by = look_for_holder(state);
-  }
-  if (is_deadlock(waited.by, thread)) {
-    return {std::make_error_code(std::errc::resource_deadlock_would_occur),
-            "this thread holds it already, by another lock object", std::move(waited.by)};
-  }
+  waited.by = blocked.by;
+  if (!limit.at_once()) waited.by = who_is_in_the_way(state, std::move(waited.by), asking.request.thread);
+  if (is_deadlock(waited.by, asking.request.thread)) return outcome_of(deadlock(std::move(waited.by)));
   if (limit.at_once()) {
     waited.how = Waited::How::timed_out;
   } else {
-    // The line first, the file system when it is our turn: a claim of ours would only be in the way meanwhile.
+    // The line first, the file system when it is our turn: a claim of ours would only be in the way meanwhile. A scheme
+    // that orders its waiters itself may have let it hold a part already: who is blocked in a line behind it has
+    // nothing that they could wait for.
     std::optional<Holder> first_seen = std::move(waited.by);
+    std::optional<Blocked> tried;
+    if (!asking.lines_up) tried = std::move(blocked);
     waited = wait_until_granted(
-        state.process, line, limit, wait.stop(), std::move(blocked),
-        [&] { return step_and_keep(state, attempt, request); }, state.instance);
+        state.process, state.line, limit, stop, std::move(tried), [&] { return step_again(state, asking); },
+        state.instance);
     if (!waited.by) waited.by = std::move(first_seen);
   }
   return outcome_of(std::move(waited), limit);
@@ -284,6 +361,19 @@ Outcome Engine::outcome_of(Waited waited, const Limit& limit) {
   return {limit.at_once() ? errc::already_locked : errc::timed_out, {}, std::move(waited.by)};
 }
 
+// `met`: by the first try, where there was one. Of several who share, any may be this thread itself.
+std::optional<Holder> Engine::who_is_in_the_way(State& state, std::optional<Holder> met, std::int64_t thread) {
+  if (met && met->mode == Mode::exclusive) return met;
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  std::error_code ignored;  // a hint for a message, or for finding a deadlock; the acquire itself will fail if this did
+  auto holders = scheme_->holders(ignored);
+  for (Holder& each : holders) {
+    if (is_deadlock(each, thread)) return std::move(each);
+  }
+  if (met || holders.empty()) return met;
+  return std::move(holders.front());
+}
+
 std::optional<Holder> Engine::look_for_holder(State& state) {
   const os::MutexGuard guard(state.process.system(), state.mutex);
   std::error_code ignored;  // a hint for a message, or for finding a deadlock; the acquire itself will fail if this did
@@ -300,25 +390,27 @@ Outcome Engine::release() {
 Outcome Engine::unlock(bool& had_one) {
   State& state = this->state();
   const os::MutexGuard guard(state.process.system(), state.mutex);
-  return release_in(state, had_one);
+  Outcome outcome = release_in(state, had_one);
+  if (had_one) state.last_error = outcome.code;
+  return outcome;
 }
 
 Outcome Engine::release_in(State& state, bool& had_one) {
   const std::int64_t identity = identity_of(state.process.system().thread_id());
   had_one = true;
-  const auto mine = state.holds.find(identity);
-  if (mine != state.holds.end()) {
-    if (mine->second.count == 1) return end_hold(state, mine);
+  if (Hold* const mine = hold_of(state, identity)) {
+    if (mine->count == 1) return end_hold(state, *mine);
     std::error_code unsure;  // then the last release tells
-    if (mine->second.attempt->still_held(unsure) || unsure) {
-      --mine->second.count;
+    if (mine->attempt->still_held(unsure) || unsure) {
+      --mine->count;
       return {};
     }
-    note_lost(state, mine);
+    note_lost(state, *mine);
   }
-  const auto lost = state.lost.find(identity);
-  if (lost != state.lost.end() && lost->second > 0) {
-    if (--lost->second == 0) state.lost.erase(lost);
+  const auto lost =
+      std::find_if(state.lost.begin(), state.lost.end(), [&](const Lost& each) { return each.identity == identity; });
+  if (lost != state.lost.end()) {
+    if (--lost->count == 0) state.lost.erase(lost);
   } else if (state.inherited > 0) {
     --state.inherited;
   } else {
@@ -327,9 +419,10 @@ Outcome Engine::release_in(State& state, bool& had_one) {
   return nothing_to_release();
 }
 
-Outcome Engine::end_hold(State& state, Holds::iterator hold) {
-  const auto ended = state.holds.extract(hold);
-  const std::error_code error = ended.mapped().attempt->release();
+Outcome Engine::end_hold(State& state, Hold& hold) {
+  Hold ended = take(state, hold);
+  const std::error_code error = ended.attempt->release();
+  keep(state, std::move(ended.attempt));
   if (!error) return {};
   Outcome outcome{error, {}, {}};
   if (error == errc::not_my_lock) {

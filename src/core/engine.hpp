@@ -11,7 +11,7 @@
 #include <lockfile/scheme.hpp>
 #include <lockfile/wait.hpp>
 
-#include <map>
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +24,10 @@ struct Outcome {
   std::error_code code;      ///< none: done
   std::string what;          ///< the step that failed, where one did
   std::optional<Holder> by;  ///< who holds, where somebody does
+
+  Outcome() noexcept {}  // NOLINT(modernize-use-equals-default): else each one is cleared from end to end before
+  Outcome(std::error_code why, std::string step, std::optional<Holder> holder) noexcept
+      : code(why), what(std::move(step)), by(std::move(holder)) {}
 
   [[nodiscard]] bool ok() const noexcept { return !code; }
 };
@@ -45,7 +49,7 @@ class Engine {
 
   [[nodiscard]] Outcome acquire(Mode mode, const Wait& wait);
   [[nodiscard]] Outcome release();
-  /// As `release`, and says whether this thread had a hold to release at all.
+  /// As `release`, says whether this thread had a hold to release at all, and keeps the code as `last_error`.
   [[nodiscard]] Outcome unlock(bool& had_one);
   /// Changes how the calling thread holds it; `had_one` as in `unlock`. In conversion.cpp.
   [[nodiscard]] Outcome convert(Mode to, const Wait& wait, bool& had_one);
@@ -70,13 +74,23 @@ class Engine {
 
  private:
   struct Hold {
-    std::unique_ptr<Attempt> attempt;
+    std::int64_t identity = 0;
     Mode mode = Mode::exclusive;
     std::size_t count = 1;
     std::uint64_t fence = 0;
+    std::unique_ptr<Attempt> attempt;
   };
-  /// By identity: the thread, or 0 where all threads are one.
-  using Holds = std::map<std::int64_t, Hold>;
+  /// Holds that were broken, and how often their identity will still release them.
+  struct Lost {
+    std::int64_t identity = 0;
+    std::size_t count = 0;
+  };
+  /// One acquire on its way: what it asks for, and its attempt once it has one.
+  struct Asking {
+    Request request;
+    std::unique_ptr<Attempt> attempt;
+    bool lines_up;  // not tried, for others of this process wait already
+  };
 
   /// What belongs to one process. A forked child starts with an empty one and leaves its parent's where it is: its
   /// mutex may be locked by a thread that the child does not have.
@@ -84,10 +98,14 @@ class Engine {
     explicit State(os::Process& its_process) : process(its_process), lines(its_process.part<Lines>()) {}
     os::Process& process;
     Lines& lines;
-    os::Mutex mutex;  // covers every step of every attempt of this object
-    Holds holds;
-    std::map<std::int64_t, std::size_t> lost;  // holds that were broken, and how often they will still be released
-    std::size_t inherited = 0;                 // in a forked child: how often its parent's guards will unlock
+    Line* line = nullptr;  // entered by the first acquire
+    os::Mutex mutex;       // covers every step of every attempt of this object
+    // One for each identity (the thread, or 0 where all threads are one). Few, and their memory is kept: a hold costs
+    // none.
+    std::vector<Hold> holds;
+    std::vector<Lost> lost;
+    std::array<std::unique_ptr<Attempt>, 2> kept;  // for the next holds: one more where threads take turns
+    std::size_t inherited = 0;                     // in a forked child: how often its parent's guards will unlock
     std::error_code last_error;
     std::shared_ptr<os::Notifier::Instance> instance;
     std::unique_ptr<State> parents;
@@ -96,29 +114,45 @@ class Engine {
   [[nodiscard]] State& state();
   [[nodiscard]] State* state_or_null() noexcept;
   [[nodiscard]] std::int64_t identity_of(std::int64_t thread) const noexcept { return threaded_ ? thread : 0; }
+  /// The hold of that identity; null: none.
+  [[nodiscard]] static Hold* hold_of(State& state, std::int64_t identity) noexcept;
+  [[nodiscard]] static Lost* lost_of(State& state, std::int64_t identity) noexcept;
   /// The hold of the calling thread; null: none.
   [[nodiscard]] Hold* my_hold(State& state) const noexcept;
-  [[nodiscard]] std::optional<Step> re_enter(State& state, std::int64_t identity, Mode mode);
-  void note_lost(State& state, Holds::iterator hold);
-  void note_all_lost_to(State& state, Mode granted);
-  [[nodiscard]] Step step_and_keep(State& state, std::unique_ptr<Attempt>& attempt, const Request& request);
+  /// Takes a hold out of the table.
+  [[nodiscard]] static Hold take(State& state, Hold& hold) noexcept;
+  [[nodiscard]] Line* line_of(State& state) const;
+  [[nodiscard]] bool can(Mode mode) const noexcept;
+  [[nodiscard]] Outcome refused(Mode mode);
+  [[nodiscard]] std::optional<Step> re_enter(State& state, const Request& request);
+  static void note_lost(State& state, Hold& hold);
+  static void note_all_lost_to(State& state, Mode granted, std::int64_t identity);
+  [[nodiscard]] Step first_try(State& state, Asking& asking, bool at_once);
+  [[nodiscard]] Step step_and_keep(State& state, Asking& asking);
+  [[nodiscard]] Step step_again(State& state, Asking& asking);
+  [[nodiscard]] Outcome wait_for_it(State& state, Asking& asking, Blocked blocked, const Limit& limit,
+                                    const std::stop_token& stop);
+  [[nodiscard]] std::unique_ptr<Attempt> attempt_for(State& state, const Request& request);
+  static void keep(State& state, std::unique_ptr<Attempt> attempt) noexcept;
   [[nodiscard]] static Outcome outcome_of(Failed failed);
   [[nodiscard]] static Outcome outcome_of(Waited waited, const Limit& limit);
   [[nodiscard]] bool is_deadlock(const std::optional<Holder>& by, std::int64_t thread) const noexcept;
   [[nodiscard]] Outcome release_in(State& state, bool& had_one);
-  [[nodiscard]] Outcome end_hold(State& state, Holds::iterator hold);
+  [[nodiscard]] Outcome end_hold(State& state, Hold& hold);
   [[nodiscard]] Outcome nothing_to_release();
   [[nodiscard]] std::optional<Outcome> begin_conversion(State& state, std::int64_t identity, Mode to, bool& had_one);
   [[nodiscard]] Step convert_step(State& state, std::int64_t identity, Mode to);
   void end_conversion(State& state, std::int64_t identity) noexcept;
   [[nodiscard]] std::optional<Holder> look_for_holder(State& state);
-  void withdraw(State& state, std::unique_ptr<Attempt>& attempt);
+  [[nodiscard]] std::optional<Holder> who_is_in_the_way(State& state, std::optional<Holder> met, std::int64_t thread);
+  void withdraw(State& state, std::unique_ptr<Attempt>& attempt) noexcept;
 
   std::string path_;
   std::string display_;
   bool threaded_;
   bool fence_;
   std::unique_ptr<Scheme> scheme_;
+  Traits traits_;  // the scheme's
   std::unique_ptr<State> state_;
 };
 

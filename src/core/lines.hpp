@@ -5,11 +5,35 @@
 #include "os/process.hpp"
 #include "os/sleeper.hpp"
 
-#include <deque>
+#include <atomic>
+#include <cstddef>
 #include <map>
 #include <string>
 
 namespace lockfile::core {
+
+class Place;
+
+/// The line before one lock.
+class Line {
+ public:
+  explicit Line(os::System& system) : system_(system) {}
+
+  /// Does anybody wait? Not a look under the line's mutex, so that who finds the lock free pays next to nothing:
+  /// whoever lines up at this very moment is behind the caller, or before it by nobody's promise.
+  [[nodiscard]] bool anyone_waits() const noexcept { return waiting_.load(std::memory_order_acquire) != 0; }
+
+ private:
+  friend class Lines;
+  friend class Place;
+
+  os::System& system_;
+  os::Mutex mutex_;
+  Place* first_ = nullptr;
+  Place* last_ = nullptr;
+  std::atomic<std::size_t> waiting_ = 0;
+  std::size_t users_ = 0;  // lock objects; guarded by the mutex of `Lines`
+};
 
 /// A `Process::part`. Lines are told apart by the locked path as it was written, made absolute: two spellings of one
 /// path make two lines, which costs order and nothing else.
@@ -17,20 +41,20 @@ class Lines {
  public:
   explicit Lines(os::Process& process) : system_(process.system()) {}
 
-  [[nodiscard]] bool anyone_waits(const std::string& key);
+  /// The line of that key, for a lock object that will wait in it; it stands until all have left it.
+  [[nodiscard]] Line& enter(const std::string& key);
+  void leave(const std::string& key) noexcept;
 
  private:
-  friend class Place;
-
   os::System& system_;
   os::Mutex mutex_;
-  std::map<std::string, std::deque<os::Sleeper*>> lines_;
+  std::map<std::string, Line> lines_;
 };
 
 /// A place in a line, from its making to its end.
 class Place {
  public:
-  Place(Lines& lines, const std::string& key, os::Sleeper& sleeper);
+  Place(Line& line, os::Sleeper& sleeper);
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
   /// Leaves, and wakes the next one if this was the first.
@@ -39,9 +63,10 @@ class Place {
   [[nodiscard]] bool is_first() const;
 
  private:
-  Lines& lines_;
-  const std::string& key_;
+  Line& line_;
   os::Sleeper& sleeper_;
+  Place* ahead_ = nullptr;
+  Place* behind_ = nullptr;
 };
 
 }  // namespace lockfile::core

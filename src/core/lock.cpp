@@ -148,7 +148,8 @@ void keep_or_end(Engine& engine, const Outcome& outcome, bool had_one, std::stri
 void Lock::unlock() noexcept {
   bool had_one = true;
   const Outcome outcome = without_throwing([&] { return engine_->unlock(had_one); });
-  keep_or_end(*engine_, outcome, had_one, "unlock");
+  // One that released has kept that it did.
+  if (!outcome.ok()) keep_or_end(*engine_, outcome, had_one, "unlock");
 }
 
 void Lock::upgrade(const Wait& wait) {

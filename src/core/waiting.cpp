@@ -125,13 +125,13 @@ class WaitLoop {
 
 }  // namespace
 
-Waited wait_until_granted(os::Process& process, const std::string& line, const Limit& limit,
-                          const std::stop_token& stop, std::optional<Blocked> blocked, const TryStep& try_step,
+Waited wait_until_granted(os::Process& process, Line* line, const Limit& limit, const std::stop_token& stop,
+                          std::optional<Blocked> blocked, const TryStep& try_step,
                           std::shared_ptr<os::Notifier::Instance>& instance) {
   Waited waited;
   WaitLoop loop(process, limit, stop);
   std::optional<Place> place;
-  if (!line.empty()) place.emplace(process.part<Lines>(), line, loop.sleeper());
+  if (line != nullptr) place.emplace(*line, loop.sleeper());
   // Behind others: by its turn the first try is an old story, and no descriptor of W stays open meanwhile.
   if (place && !place->is_first()) blocked.reset();
   if (place && !loop.wait_for_turn(*place, waited)) return waited;

@@ -11,9 +11,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <string>
 
 namespace lockfile::core {
+
+class Line;
 
 /// The limit of one call, read off the process's clock when the call began.
 class Limit {
@@ -41,10 +42,10 @@ struct Waited {
 /// What a waiter does when it is its turn to try. May be called many times.
 using TryStep = std::function<Step()>;
 
-/// Waits in line behind the threads of this process that wait for `line` (empty: no line), then tries, and sleeps
+/// Waits in line behind the threads of this process that wait in `line` (null: no line), then tries, and sleeps
 /// while it is blocked, until it is granted, fails, or the limit or the stop request ends it. `blocked`: what a try
 /// just now has found in the way. `instance` keeps the process's inotify instance open for later waits.
-[[nodiscard]] Waited wait_until_granted(os::Process& process, const std::string& line, const Limit& limit,
+[[nodiscard]] Waited wait_until_granted(os::Process& process, Line* line, const Limit& limit,
                                         const std::stop_token& stop, std::optional<Blocked> blocked,
                                         const TryStep& try_step, std::shared_ptr<os::Notifier::Instance>& instance);
 

@@ -49,6 +49,16 @@ TEST_P(Semaphores, of_one_thread_that_holds_all_are_a_deadlock) {
   EXPECT_EQ(code_of([&] { (void)semaphore.acquire(1); }), std::errc::resource_deadlock_would_occur);
 }
 
+TEST_P(Semaphores, that_this_thread_alone_could_give_back_are_a_deadlock_also_later) {
+  Semaphore semaphore(path(), 2, options());
+  const auto one = semaphore.acquire(1);
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("units 1 2"), "held");
+  auto other = thread([&] { peer.kill(); });
+  EXPECT_EQ(code_of([&] { (void)semaphore.acquire(2, stuck); }), std::errc::resource_deadlock_would_occur);
+  other.join();
+}
+
 TEST_P(Semaphores, are_given_back_by_the_dead) {
   Semaphore semaphore(path(), 3, options());
   Peer one(peer_arguments());

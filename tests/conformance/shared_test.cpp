@@ -111,6 +111,23 @@ TEST_P(Readers, re_enter_in_their_own_mode_only) {
   EXPECT_EQ(code_of([&] { lock.acquire(Mode::shared); }), std::errc::resource_deadlock_would_occur);
 }
 
+TEST_P(Readers, who_want_to_write_by_another_object_are_a_deadlock_at_once) {
+  IF_SHARED;
+  FileLock lock(path(), options());
+  FileLock second(path(), options());
+  lock.lock_shared();
+  EXPECT_EQ(code_of([&] { second.acquire(); }), std::errc::resource_deadlock_would_occur);
+  EXPECT_FALSE(second.try_lock());
+  // Also among others that share, whichever of them is met first.
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("share 0"), "held");
+  EXPECT_EQ(code_of([&] { second.acquire(); }), std::errc::resource_deadlock_would_occur);
+  lock.unlock_shared();
+  lock.lock_shared();
+  EXPECT_EQ(code_of([&] { second.acquire(); }), std::errc::resource_deadlock_would_occur);
+  lock.unlock_shared();
+}
+
 TEST_P(Readers, leave_in_any_order_and_the_last_one_lets_the_writer_in) {
   IF_SHARED;
   constexpr std::size_t number = 3;

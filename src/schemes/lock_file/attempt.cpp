@@ -406,12 +406,34 @@ void LockFileAttempt::lose_claim() noexcept {
   numbered_ = false;
 }
 
+// Nothing stays open for a next hold that may never come, but what the scheme keeps.
+void LockFileAttempt::rest() noexcept {
+  word_.reset();
+  numbered_ = false;
+  broke_stale_ = false;
+  held_ = {};
+  waits_ = {};
+}
+
+bool LockFileAttempt::reuse(const Request& request) noexcept {
+  if (claim_) return false;
+  request_ = request;
+  return true;
+}
+
 std::optional<Blocked> LockFileAttempt::withdraw() noexcept {
   if (claim_) scheme_.keep_claim(std::move(claim_));
+  rest();
   return std::nullopt;
 }
 
 std::error_code LockFileAttempt::release() noexcept {
+  const std::error_code error = end_hold();
+  rest();
+  return error;
+}
+
+std::error_code LockFileAttempt::end_hold() noexcept {
   try {
     const claim::Word::Ending ending = word_->release(*claim_, held_);
     if (ending.claim_gone) {

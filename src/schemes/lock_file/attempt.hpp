@@ -40,6 +40,7 @@ class LockFileAttempt final : public Attempt {
   std::error_code hand_over(std::int64_t child) noexcept override;
   std::optional<int> share_guard(std::error_code& why) noexcept override;
   bool outlives_us() noexcept override;
+  bool reuse(const Request& request) noexcept override;
 
  private:
   enum class Published : std::uint8_t { yes, no, failed };
@@ -61,6 +62,8 @@ class LockFileAttempt final : public Attempt {
   [[nodiscard]] std::optional<Step> enter_readers(claim::Look& look, Failed& failed, bool& changed);
   [[nodiscard]] std::optional<Step> held_by_us(Failed& failed);
   void sweep_once() noexcept;
+  [[nodiscard]] std::error_code end_hold() noexcept;
+  void rest() noexcept;
   void lose_claim() noexcept;
   [[nodiscard]] os::System& system() const noexcept { return claim_->directory().system(); }
   [[nodiscard]] const char* word_name() const noexcept { return scheme_.names_.word().c_str(); }

@@ -29,10 +29,16 @@ class SimpleAttempt final : public Attempt {
     return scheme_.still_held();
   }
   void abandon() noexcept override {}
+  bool reuse(const Request& /*request*/) noexcept override {
+    backoff_ = fresh();
+    return true;
+  }
 
  private:
+  static os::Backoff fresh() noexcept { return {std::chrono::milliseconds(1), std::chrono::milliseconds(100)}; }
+
   SimpleScheme& scheme_;
-  os::Backoff backoff_{std::chrono::milliseconds(1), std::chrono::milliseconds(100)};
+  os::Backoff backoff_ = fresh();
 };
 
 }  // namespace
@@ -60,6 +66,8 @@ Step Attempt::convert(Mode to) noexcept {
     return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
   }
 }
+
+bool Attempt::reuse(const Request& /*request*/) noexcept { return false; }
 
 std::error_code Attempt::hand_over(std::int64_t /*child*/) noexcept {
   return std::make_error_code(std::errc::operation_not_supported);
