@@ -8,7 +8,6 @@
 #include <cstdio>
 
 #include "driver.hpp"
-#include "lockers.hpp"
 
 namespace {
 
@@ -57,19 +56,18 @@ int main(int argc, char** argv) {
   const bench::Arguments arguments(argc, argv);
   const bench::WorkDirectory directory(arguments.directory);
   bench::Report report("a killed holder's successor", arguments, directory);
-  std::vector<std::string> names = bench::schemes();
-  names.emplace_back(bench::raw_flock);
+  const auto& names = bench::contestants();
   std::vector<std::vector<double>> ms(names.size());
   for (int round = 0; round < arguments.rounds(50); ++round) {
     for (std::size_t i = 0; i < names.size(); ++i) ms[i].push_back(one_kill_ms(names[i], directory));
   }
-  report.table({"ms from SIGKILL to the next hold", "p50", "p90", "max"});
+  report.row({"ms from SIGKILL to the next hold", "p50", "p90", "max"});
   for (std::size_t i = 0; i < names.size(); ++i) {
     report.row({names[i], bench::text("%.2f", bench::median(ms[i])), bench::text("%.2f", bench::percentile(ms[i], 90)),
                 bench::text("%.2f", bench::percentile(ms[i], 100))});
     report.raw(names[i], "ms", ms[i]);
   }
-  for (std::size_t i = 0; i + 1 < names.size(); ++i) {
+  for (std::size_t i = 1; i < names.size(); ++i) {
     report.reach(names[i] + ", the slowest", "ms", bench::percentile(ms[i], 100), 50);
   }
 }

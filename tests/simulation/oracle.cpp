@@ -65,6 +65,19 @@ std::string Oracle::numbered(const Participant& by, std::size_t published, std::
   return {};
 }
 
+std::string Oracle::given(const Participant& by, std::uint64_t process, std::size_t units, std::size_t of) {
+  units_.push_back({&by, process, units});
+  std::size_t all = 0;
+  for (const UnitsHeld& each : units_) all += each.units;
+  if (all <= of) return {};
+  return by.name + " was given " + std::to_string(units) + " units, and now " + std::to_string(all) + " of " +
+         std::to_string(of) + " are in use";
+}
+
+void Oracle::given_back(const Participant& by) {
+  std::erase_if(units_, [&](const UnitsHeld& each) { return each.by == &by; });
+}
+
 const Hold* Oracle::hold_of(const Participant& by) const noexcept {
   for (auto each = holds_.rbegin(); each != holds_.rend(); ++each) {
     if (each->by == &by) return &*each;
@@ -97,6 +110,7 @@ void Oracle::handed_over(const Participant& by, std::uint64_t child) {
 }
 
 void Oracle::died(std::uint64_t process) {
+  std::erase_if(units_, [&](const UnitsHeld& each) { return each.process == process; });
   for (Hold& each : holds_) {
     if (each.process == process) each.process = 0;
     if (each.child == process) each.child = 0;

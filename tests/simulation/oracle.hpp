@@ -45,6 +45,13 @@ struct Numbered {
   std::uint64_t fence = 0;
 };
 
+/// Units of a semaphore that somebody was given.
+struct UnitsHeld {
+  const Participant* by = nullptr;
+  std::uint64_t process = 0;
+  std::size_t units = 0;
+};
+
 class Oracle {
  public:
   /// What went wrong, as a sentence; empty: nothing.
@@ -52,6 +59,9 @@ class Oracle {
                                     std::size_t published, bool foreign);
   /// A hold was told its fence.
   [[nodiscard]] std::string numbered(const Participant& by, std::size_t published, std::uint64_t fence);
+  /// `units` of a semaphore of `of`.
+  [[nodiscard]] std::string given(const Participant& by, std::uint64_t process, std::size_t units, std::size_t of);
+  void given_back(const Participant& by);
   void release_begins(const Participant& by);
   /// `lost`: NotLocked or NotMyLock.
   [[nodiscard]] std::string released(const Participant& by, bool lost, bool failed);
@@ -73,6 +83,7 @@ class Oracle {
   std::vector<Hold> holds_;
   std::vector<Break> breaks_;
   std::vector<Numbered> numbers_;
+  std::vector<UnitsHeld> units_;
 };
 
 }  // namespace lockfile::simulation

@@ -505,6 +505,16 @@ void Run::violated(std::string sentence) {
   violation_ = std::move(sentence);
 }
 
+void Run::check_passed_by(const Participant& served) {
+  if (!scenario_.right_stands) return;
+  for (const Participant& each : participants_) {
+    const bool waits = &each != &served && each.verb == served.verb && each.state != Participant::State::gone;
+    if (waits && each.admitted > each.asked && each.admitted < served.asked) {
+      violated(served.name + " was given its units past " + each.name + ", which had been admitted before it asked");
+    }
+  }
+}
+
 void Run::ended_by(std::string_view message) noexcept {
   violated("the library ended the program: " + std::string(message));
   if (current_ == nullptr) std::abort();
@@ -575,7 +585,10 @@ void Run::close_up() {
       Options options = scenario_.last_caller;
       options.fence = scenario_.fenced;
       me.use(options);
-      if (me.acquire_for(std::chrono::seconds(30))) {
+      if (scenario_.units > 0) {
+        granted = me.acquire_units(scenario_.units, std::chrono::seconds(30));
+        me.give_back();
+      } else if (me.acquire_for(std::chrono::seconds(30))) {
         granted = true;
         me.release();
       }
@@ -636,6 +649,7 @@ void Script::in_section(const std::function<void()>& note) {
 void Script::begin(std::string_view verb) {
   check_gone();
   self_.verb = verb;
+  self_.asked = run_.steps();
   undisturbed_ = run_.nobody_else_is_busy(self_);
   verbs_before_ = run_.begin_verb();
 }
@@ -764,6 +778,11 @@ void Script::pause() {
   check_gone();
 }
 
+void Script::sleep(std::chrono::milliseconds how_long) {
+  (void)run_.wait(*self_.process, {}, run_.world().peek_now() + how_long);
+  check_gone();
+}
+
 bool Script::plain_mkdir() {
   begin("plain mkdir");  // whoever tries meanwhile is disturbed
   const os::Status made = system().make_directory(os::no_directory, "/d/f.lock", 0777);
@@ -811,9 +830,38 @@ bool Script::plain_flock() {
 
 void Script::plain_unflock(Leave how) {
   in_section([&] { run_.oracle().release_begins(self_); });
-  if (how == Leave::by_unlock) (void)system().flock(plain_, os::Flock::release);
-  system().close(plain_);
+  if (how != Leave::by_close) (void)system().flock(plain_, os::Flock::release);
+  if (how != Leave::by_unlock_alone) system().close(plain_);
   check_gone();
+}
+
+bool Script::acquire_units(std::size_t wanted, const Wait& wait) {
+  Semaphore semaphore(Run::path, run_.scenario().units, options_);
+  begin("acquire of units");
+  std::error_code error;
+  auto units = semaphore.acquire(wanted, wait, error);
+  run_.say("==> acquire of units: " + (error ? error.message() : std::string("given")));
+  end(error, error == errc::already_locked || error == errc::timed_out);
+  const bool given = units.size() == wanted;
+  if (given) {
+    units_ = std::move(units);
+    in_section([&] {
+      run_.violated(run_.oracle().given(self_, self_.process->process.id, wanted, run_.scenario().units));
+      run_.check_passed_by(self_);
+    });
+  }
+  self_.verb = {};
+  return given;
+}
+
+void Script::give_back() {
+  begin("release of units");
+  in_section([&] { run_.oracle().given_back(self_); });
+  std::error_code error;
+  units_.release(error);
+  run_.say("==> release of units: " + (error ? error.message() : std::string("done")));
+  end(error, false);
+  self_.verb = {};
 }
 
 void Script::clean() {

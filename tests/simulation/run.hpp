@@ -10,6 +10,7 @@
 
 #include <lockfile/file_lock.hpp>
 #include <lockfile/inspect.hpp>
+#include <lockfile/semaphore.hpp>
 
 #include <cstdint>
 #include <deque>
@@ -73,6 +74,8 @@ struct Participant {
   Mode mode = Mode::exclusive;                                    // that it asks for
   std::optional<std::size_t> breaks;                              // the break of whoever holds that it is at
   std::size_t published = 0;                                      // the step in which it last made W its own
+  std::size_t asked = 0;                                          // the step in which its verb began
+  std::size_t admitted = 0;                                       // the step since which W itself is its own
   bool removes = false;                                           // it has begun to
 };
 
@@ -147,9 +150,15 @@ class Run {
   [[nodiscard]] bool tracing() const noexcept { return tracing_; }
   void say(std::string what);
   void violated(std::string sentence);
+  /// That nobody has had the right to be admitted to the semaphore since before this one asked for units.
+  void check_passed_by(const Participant& served);
   /// The caller has just made W mean its own hold, or moved into it.
   void oracle_published() noexcept {
     if (current_ != nullptr) current_->published = steps_;
+  }
+  /// The caller has just made W mean its own hold, or has taken it away.
+  void oracle_word(bool taken) noexcept {
+    if (current_ != nullptr) current_->admitted = taken ? steps_ : 0;
   }
   /// W was found to be there.
   void looked_at_word();
@@ -239,6 +248,10 @@ struct Scenario {
   bool by_chance = false;
   /// How the last caller locks.
   Options last_caller = {};
+  /// A semaphore of so many, all of which the last caller asks for instead; 0: none.
+  std::size_t units = 0;
+  /// Nobody breaks the right to be admitted to it: whoever has it is served before those who ask later.
+  bool right_stands = true;
 };
 
 /// What a participant does. Each verb tells the oracles.
@@ -271,6 +284,8 @@ class Script {
   [[nodiscard]] bool i_am_locking();
   /// A step in which nothing happens but that others may go on.
   void pause();
+  /// Lets time pass.
+  void sleep(std::chrono::milliseconds how_long);
   [[nodiscard]] os::System& system() { return self_.process->system; }
   [[nodiscard]] Lock& lock();
   void drop_lock() { lock_.reset(); }
@@ -283,9 +298,12 @@ class Script {
   void share_lock(std::shared_ptr<Lock> lock) { lock_ = std::move(lock); }
   [[nodiscard]] std::shared_ptr<Lock> make_lock();
   void clean();
+  /// Of the scenario's semaphore, waiting for them; given back by `give_back`.
+  bool acquire_units(std::size_t wanted, const Wait& wait = for_ever);
+  void give_back();
   /// As flock(1): opens the file to read, makes it where it is missing, and tries. True if it got the lock.
   bool plain_flock();
-  enum class Leave : std::uint8_t { by_close, by_unlock };
+  enum class Leave : std::uint8_t { by_close, by_unlock, by_unlock_alone };
   void plain_unflock(Leave how);
 
  private:
@@ -301,6 +319,7 @@ class Script {
   Participant& self_;
   Options options_;
   std::shared_ptr<Lock> lock_;
+  Semaphore::Units units_;
   bool undisturbed_ = false;
   std::size_t verbs_before_ = 0;
   int plain_ = -1;

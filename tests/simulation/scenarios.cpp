@@ -42,6 +42,7 @@ const std::vector<Scenario>& scenarios() {
     add_chance(made);
     add_findings(made);
     add_kernel(made);
+    add_semaphores(made);
     return made;
   }();
   return all;

@@ -39,5 +39,6 @@ void add_fences(std::vector<Scenario>& all);
 void add_chance(std::vector<Scenario>& all);
 void add_findings(std::vector<Scenario>& all);
 void add_kernel(std::vector<Scenario>& all);
+void add_semaphores(std::vector<Scenario>& all);
 
 }  // namespace lockfile::simulation

@@ -35,6 +35,9 @@ void read(Script& me) {
 
 using Stage = std::function<void(Run&)>;
 
+// A waiter then looks once a second only: what it is not told it does not see soon.
+constexpr std::chrono::milliseconds long_enough = 200ms;
+
 Scenario story(const std::string& name, std::string says, const Form& form, Stage set) {
   return {.name = "kernel_" + name + "/" + form.name,
           .says = std::move(says),
@@ -65,6 +68,14 @@ void add_living(std::vector<Scenario>& all, const Form& form) {
                       together(options, {read, read, pair})));
   all.push_back(
       story("three_wait", "three processes wait for each other", form, together(options, {pair, pair, pair})));
+  all.push_back(story("held_for_long", "one holds for so long that whoever waits looks now and then only", form,
+                      together(options, {[](Script& me) {
+                                           // Its end would close the file, which is an event.
+                                           if (!me.acquire_and_keep()) return;
+                                           me.sleep(long_enough);
+                                           me.release();
+                                         },
+                                         pair})));
   all.push_back(story("twice", "one process takes the lock twice with a kept descriptor, while another waits", form,
                       together(options, {[](Script& me) {
                                            me.pair();
@@ -116,6 +127,16 @@ void add_removing(std::vector<Scenario>& all, const Form& form) {
            together(options, {pair, pair, pair}), Scenario::Leaves::nothing);
   removing("removed_under_a_trier", "one holds and removes the file, one waits, one tries",
            together(options, {pair, pair, try_once}), Scenario::Leaves::nothing);
+  removing(
+      "removed_and_stopped",
+      "two remove the file, a third one, stopped anywhere, may have locked what is there no more",
+      [options](Run& run) {
+        run.participant("A", with(options, pair));
+        run.participant("B", with(options, pair));
+        Participant& victim = run.participant("C", with(options, try_once));
+        run.stop(victim);
+      },
+      Scenario::Leaves::nothing);
   removing("removed_by_readers", "two readers and a writer, and whoever is last removes the file",
            together(options, {read, read, pair}), Scenario::Leaves::unknown);
   removing(
@@ -129,8 +150,10 @@ void add_removing(std::vector<Scenario>& all, const Form& form) {
 }
 
 // What flock(1) does, which looks neither at records nor at inodes.
-void plain(Script& me, Script::Leave how) {
-  if (me.plain_flock()) me.plain_unflock(how);
+void plain(Script& me, Script::Leave how, std::chrono::milliseconds held_for = 0ms) {
+  if (!me.plain_flock()) return;
+  if (held_for != 0ms) me.sleep(held_for);
+  me.plain_unflock(how);
 }
 
 void add_foreign(std::vector<Scenario>& all, const Form& form) {
@@ -151,6 +174,34 @@ void add_foreign(std::vector<Scenario>& all, const Form& form) {
   unlocks.kind.every_close_is_seen = true;
   unlocks.wakes_by_events = false;
   all.push_back(unlocks);
+  Scenario open =
+      story("beside_flock_that_stays", "a program that knows only flock(2) unlocks, and never closes what it has open",
+            form, [options](Run& run) {
+              run.participant("A", with(options, pair));
+              run.participant("P", [](Script& me) { plain(me, Script::Leave::by_unlock_alone, long_enough); });
+            });
+  open.wakes_by_events = false;
+  all.push_back(open);
+  // Refused beside such programs: one that had opened the file would lock what is not there any more.
+  Options removing = options;
+  removing.remove_on_release = true;
+  Scenario removed = story("removed_beside_flock",
+                           "one asks to remove the file at its release, beside a program that knows only flock(2)",
+                           form, [options, removing](Run& run) {
+                             run.participant("A", [options, removing](Script& me) {
+                               me.use(removing);
+                               try {
+                                 (void)me.lock();
+                               } catch (const LockFailed&) {
+                                 me.use(options);
+                               }
+                               me.pair();
+                               me.pair();
+                             });
+                             run.participant("P", [](Script& me) { plain(me, Script::Leave::by_close); });
+                           });
+  removed.kind.every_close_is_seen = true;
+  all.push_back(removed);
   Scenario killed =
       story("beside_flock_killed", "a program that knows only flock(2) is killed anywhere", form, [options](Run& run) {
         run.participant("A", with(options, pair));

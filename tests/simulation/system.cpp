@@ -158,6 +158,7 @@ os::Status SimulatedSystem::link(int from_at, const char* from, int to_at, const
   const os::Status done = world().link(self_, source.directory, source.name, target.directory, target.name);
   say(done, "link ", from, " as ", to);
   if (done == 0 && is_a_hold(target.name)) run_.oracle_published();
+  if (done == 0 && target.name == Run::word) run_.oracle_word(true);
   return done;
 }
 
@@ -176,6 +177,7 @@ os::Status SimulatedSystem::unlink(int at, const char* name) noexcept {
   if (const os::Status error = step()) return error;
   const os::Status done = world().unlink(self_, place.directory, place.name);
   say(done, "unlink ", name);
+  if (done == 0 && place.name == Run::word) run_.oracle_word(false);
   return done;
 }
 
@@ -207,6 +209,8 @@ os::Status SimulatedSystem::rename_as(int from_at, const char* from, int to_at, 
   const os::Status done = world().rename(self_, source.directory, source.name, target.directory, target.name, replace);
   say(done, "rename ", from, " to ", to, replace ? "" : ", replacing nothing");
   if (done == 0 && is_a_hold(target.name)) run_.oracle_published();
+  if (done == 0 && target.name == Run::word) run_.oracle_word(true);
+  if (done == 0 && source.name == Run::word) run_.oracle_word(false);
   return done;
 }
 

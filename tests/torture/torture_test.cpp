@@ -52,7 +52,10 @@ INSTANTIATE_TEST_SUITE_P(every, Wrong, ::testing::ValuesIn(wrong_courses()),
                          [](const auto& each) { return each.param.course.name; });
 
 TEST_P(Wrong, lock_is_found_out) {
-  const Settings settings{.kills = 50 * kills, .stuck = 1s, .until = GetParam().breaks};
+  // Only whoever is to be stuck is soon said to be: where the machine is slow the others get on slowly.
+  const bool to_be_stuck = GetParam().breaks == Law::stuck;
+  const Settings settings{
+      .kills = 50 * kills, .stuck = to_be_stuck ? 1s : lockfile::testing::stuck, .until = GetParam().breaks};
   const Report report = torture(GetParam().course, settings);
   say(report, settings);
   EXPECT_GT(report.count(GetParam().breaks), 0);
