@@ -263,4 +263,14 @@ Reading parse(std::string_view bytes, Record& record) {
                                                                                            : Reading::foreign;
 }
 
+std::string scheme_of(std::string_view bytes) {
+  if (bytes.starts_with(shared_memory_beginning)) return "shm";
+  if (bytes.size() > longest_record) return {};
+  if (parse_group(bytes)) return "link";
+  // In the file of a kernel lock zeros may follow: a shorter record over a longer one.
+  while (bytes.ends_with('\0')) bytes.remove_suffix(1);
+  Record record;
+  return parse(bytes, record) == Reading::record ? printable(record.scheme) : std::string();
+}
+
 }  // namespace lockfile::claim

@@ -64,6 +64,16 @@ enum class Reading : std::uint8_t {
 /// The directory's name, not judged yet; nothing: not a group file.
 [[nodiscard]] std::optional<std::string> parse_group(std::string_view bytes);
 
+/// The first bytes of a shared-memory lock's file, of whatever version (schemes/shared_memory/layout.hpp).
+inline constexpr std::string_view shared_memory_beginning = "lockfile shm ";
+
+/// The schemes whose records stand at W and obey its protocol. They exclude each other and need not be agreed on.
+[[nodiscard]] constexpr bool is_lock_file_scheme(std::string_view scheme) noexcept {
+  return scheme == "link" || scheme == "mkdir";
+}
+/// By its bytes, the scheme whose file it is, whoever holds or does not hold it; empty: none of ours.
+[[nodiscard]] std::string scheme_of(std::string_view bytes);
+
 /// What a terminal can show without being told anything: control characters and what is not UTF-8 become `\xNN`.
 [[nodiscard]] std::string printable(std::string_view text);
 

@@ -141,8 +141,12 @@ void Word::look_at_file(Look& look, const Claim* own, const KnownProcesses* know
     return;
   }
   const Reading reading = parse(bytes.value, look.record);
-  look.foreign = reading != Reading::record;
-  look.judgement = judge_record(look, reading, known);
+  look.foreign = reading != Reading::record || !is_lock_file_scheme(look.record.scheme);
+  if (look.foreign) look.another = scheme_of(bytes.value);
+  if (is_lock_file_scheme(look.another)) look.another.clear();  // a record of ours, and something behind it
+  // Their files stay when nobody holds, and their guards are others: who is named there may be dead for long.
+  look.judgement = look.another.empty() ? judge_record(look, reading, known)
+                                        : Judgement{Verdict::unknown, "the file of another scheme"};
 
   const auto same = still_is(look);
   const auto again = read_record_bytes(system(), look.file.get());

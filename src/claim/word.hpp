@@ -89,6 +89,8 @@ struct Look {
   os::FileInfo info;
   bool own = false;      ///< it is the claim that the caller named
   bool foreign = false;  ///< no record of ours
+  std::string
+      another;  ///< foreign: the file of a scheme of ours that is no lock file, which neither excludes the other
   Record record;
   Judgement judgement{Verdict::unknown, {}};
   ProcessesSeen processes;

@@ -65,12 +65,12 @@ TEST_P(KernelFiles, a_new_file_has_the_mode_of_the_umask_or_the_access) {
   const mode_t before = ::umask(027);
   KernelFileLock lock(path_, options());
   lock.acquire();
-  EXPECT_EQ(status_of(path_).st_mode & 07777U, 0640U);
+  EXPECT_EQ(status_of(path_).st_mode & 07777U, 01640U);  // the sticky bit is a mark
   Options open = options();
   open.access = Access::everyone;
   KernelFileLock for_all(scratch_ / "b", open);
   for_all.acquire();
-  EXPECT_EQ(status_of(scratch_ / "b").st_mode & 07777U, 0666U);
+  EXPECT_EQ(status_of(scratch_ / "b").st_mode & 07777U, 01666U);
   ::umask(before);
 }
 

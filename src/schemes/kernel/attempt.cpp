@@ -115,7 +115,13 @@ std::optional<Failed> KernelAttempt::prepare(bool& made, Failed& for_now) {
   }
   std::string what = "cannot open " + quoted();
   if (error == EINVAL) what = quoted() + " is not a regular file";
+  constexpr std::string_view ending = ".lock";
+  if ((error == EISDIR || error == EINVAL) && scheme_.path_.name.ends_with(ending)) {
+    const std::string_view name = scheme_.path_.name;
+    if (auto another = scheme_.find_lock_file(name.substr(0, name.size() - ending.size()))) return another;
+  }
   if (error == ENOENT) {
+    if (auto another = scheme_.find_lock_file(scheme_.path_.name)) return another;
     record_ = scheme_.new_record(request_);
     what = "cannot create " + quoted();
     error = file->make(record_, scheme_.access_);
@@ -139,14 +145,15 @@ std::optional<Failed> KernelAttempt::enter() {
   switch (file_->read(before)) {
     case KernelFile::Content::another:
       // The two would not exclude each other.
-      return Failed{std::make_error_code(std::errc::operation_not_supported),
-                    quoted() + " is a lock of scheme '" + claim::printable(before.scheme) + "', not '" +
-                        std::string(scheme_.name()) + "'",
-                    {}};
+      return scheme_.refuse(scheme_.path_.name, before.scheme);
     case KernelFile::Content::stranger:
       return std::nullopt;
     case KernelFile::Content::ours:
       break;
+  }
+  // Nor would a lock file beside one of ours. Beside a stranger's it may be wanted: mail programs take both.
+  if (file_->first_look_beside()) {
+    if (auto another = scheme_.find_lock_file(scheme_.path_.name)) return another;
   }
   record_ = scheme_.new_record(request_);
   named_ = file_->name_holder(before, record_);
@@ -352,6 +359,8 @@ class KernelFreeWait final : public Attempt {
       file_ = std::move(file);
     }
     file_->announce();
+    claim::Record record;
+    if (file_->read(record) == KernelFile::Content::another) return scheme_.refuse(scheme_.path_.name, record.scheme);
     const auto held = scheme_.is_held(*file_);
     if (!held.ok()) return Failed{os::code_of(held.error), "cannot look at " + quoted, {}};
     if (!held.value) {

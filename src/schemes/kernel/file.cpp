@@ -76,6 +76,7 @@ os::Status KernelFile::make_unnamed(claim::Record& record, std::uint32_t mode, A
   if (access != Access::by_umask) {
     if (const os::Status error = system().set_mode(file_.get(), mode)) return error;
   }
+  set_mark(access == Access::by_umask ? info_.mode : mode);
   // Nobody else can have it open yet.
   if (const os::Status error = try_lock(record.mode)) return error;
   record.number = 1;
@@ -94,6 +95,7 @@ os::Status KernelFile::make_named(claim::Record& record, std::uint32_t mode, Acc
   if (access != Access::by_umask) {
     if (const os::Status error = system().set_mode(file_.get(), mode)) return error;
   }
+  set_mark(access == Access::by_umask ? info_.mode : mode);
   // Somebody may have it already, who found it here.
   if (const os::Status error = try_lock(record.mode)) {
     return os::cause_of(os::Call::try_lock, error) == os::Cause::contention ? EEXIST : error;
@@ -106,6 +108,10 @@ os::Status KernelFile::make_named(claim::Record& record, std::uint32_t mode, Acc
   (void)name_holder(none, record);
   return 0;
 }
+
+// The sticky bit means nothing on a regular file. Whoever keeps lock files beside the path may open a file that bears
+// it, to learn whether it is a lock of ours (decision 0024). Where it is not to be had it is done without.
+void KernelFile::set_mark(std::uint32_t mode) noexcept { (void)system().set_mode(file_.get(), mode | os::sticky); }
 
 bool KernelFile::descriptor_is_ours() const noexcept { return claim::is_descriptor_of(system(), file_.get(), info_); }
 
@@ -217,14 +223,17 @@ void KernelFile::stop_waiting() noexcept {
 KernelFile::Content KernelFile::read(claim::Record& record) {
   has_record_ = false;
   auto bytes = claim::read_record_bytes(system(), file_.get());
-  if (!bytes.ok() || bytes.value.size() > claim::longest_record) return Content::stranger;
+  if (!bytes.ok()) return Content::stranger;
   size_ = bytes.value.size();
   // A shorter record over a longer one is filled up with zeros: the file is never truncated.
-  while (bytes.value.ends_with('\0')) bytes.value.pop_back();
-  if (!bytes.value.starts_with(first_line)) return Content::stranger;
-  const bool whole = claim::parse(bytes.value, record) == claim::Reading::record;
-  if (whole && record.scheme != to_string(lock_)) return Content::another;
-  if (!whole) record = {};
+  const std::string_view text = std::string_view(bytes.value).substr(0, bytes.value.find_last_not_of('\0') + 1);
+  const bool whole = size_ <= claim::longest_record && claim::parse(text, record) == claim::Reading::record;
+  if (!whole || record.scheme != to_string(lock_)) {
+    record = {};
+    record.scheme = claim::scheme_of(bytes.value);
+    if (!record.scheme.empty()) return Content::another;
+    if (size_ > claim::longest_record || !text.starts_with(first_line)) return Content::stranger;
+  }
   has_record_ = true;
   return Content::ours;
 }

@@ -24,6 +24,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace lockfile::schemes {
 
@@ -100,7 +101,7 @@ class KernelFile {
   /// What the record in the file is.
   enum class Content : std::uint8_t {
     ours,      ///< a record of this scheme, or the torn rest of one
-    another,   ///< a record of another scheme: `record` says which
+    another,   ///< the file of another scheme: `record.scheme` says which
     stranger,  ///< not a record, or one that cannot be read
   };
   [[nodiscard]] Content read(claim::Record& record);
@@ -114,6 +115,9 @@ class KernelFile {
 
   /// Closes without touching anything: in a forked child, or for a hold that goes on without us.
   void abandon() noexcept;
+
+  /// The lock file beside it was looked for: once for each opening, since that is no part of the protocol.
+  [[nodiscard]] bool first_look_beside() noexcept { return !std::exchange(looked_beside_, true); }
 
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
   [[nodiscard]] const os::FileInfo& info() const noexcept { return info_; }
@@ -131,6 +135,7 @@ class KernelFile {
   [[nodiscard]] os::Result<bool> is_upgrading() const noexcept;
   [[nodiscard]] os::Status make_unnamed(claim::Record& record, std::uint32_t mode, Access access);
   [[nodiscard]] os::Status make_named(claim::Record& record, std::uint32_t mode, Access access);
+  void set_mark(std::uint32_t mode) noexcept;
   [[nodiscard]] os::Status write(std::string_view bytes) noexcept;
   [[nodiscard]] os::System& system() const noexcept { return directory_->system(); }
 
@@ -144,6 +149,7 @@ class KernelFile {
   bool has_record_ = false;
   bool announced_ = false;
   bool upgrading_ = false;
+  bool looked_beside_ = false;
 };
 
 }  // namespace lockfile::schemes

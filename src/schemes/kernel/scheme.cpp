@@ -3,6 +3,7 @@
 
 #include "claim/judge.hpp"
 #include "claim/names.hpp"
+#include "claim/word.hpp"
 #include "schemes/kernel/attempt.hpp"
 
 #include <lockfile/error.hpp>
@@ -125,6 +126,19 @@ claim::Record KernelFileScheme::new_record(const Request& request) {
   return record;
 }
 
+Failed KernelFileScheme::refuse(const std::string& file, const std::string& another) const {
+  return {std::make_error_code(std::errc::operation_not_supported),
+          "'" + file + "' is a lock of scheme '" + another + "', not '" + std::string(name()) + "'",
+          {}};
+}
+
+std::optional<Failed> KernelFileScheme::find_lock_file(std::string_view locked) const {
+  const claim::Names names(locked);
+  const claim::Look look = claim::Word(directory_, names).look(nullptr, nullptr, claim::Word::Into::word);
+  if (look.state != claim::Look::State::held || look.foreign || look.judgement.verdict == Verdict::dead) return {};
+  return refuse(names.word(), look.group ? "link" : look.record.scheme);
+}
+
 Holder KernelFileScheme::holder_from(const KernelFile& file, const claim::Record& record) const {
   const claim::Directory& directory = file.directory();
   const os::Identity& self = directory.process().identity();
@@ -226,6 +240,11 @@ std::vector<Holder> KernelFileScheme::holders(std::error_code& why) {
   if (error == ENOENT) return {};
   auto held = error == 0 ? is_held(file) : os::Result<bool>{false, error};
   why = os::code_of(held.error);
+  claim::Record record;
+  if (held.ok() && file.read(record) == KernelFile::Content::another) {
+    why = std::make_error_code(std::errc::operation_not_supported);
+    return {};
+  }
   if (!held.ok() || !held.value) return {};
   return holders_of(file, Mode::exclusive);
 }

@@ -102,6 +102,10 @@ class KernelFileScheme final : public Scheme {
   [[nodiscard]] std::unique_ptr<KernelFile> take_kept(Mode mode);
   void keep(std::unique_ptr<KernelFile> file) noexcept;
   [[nodiscard]] claim::Record new_record(const Request& request);
+  /// `file` is the file of another scheme.
+  [[nodiscard]] Failed refuse(const std::string& file, const std::string& another) const;
+  /// A lock file or directory that holds the lock on `locked`, in the directory that was resolved.
+  [[nodiscard]] std::optional<Failed> find_lock_file(std::string_view locked) const;
   /// By which of this process's holds, or by what the record says, or by somebody unknown; without `except`.
   [[nodiscard]] std::vector<Holder> holders_of(KernelFile& file, Mode wanted,
                                                const KernelHolds::Entry* except = nullptr) const;

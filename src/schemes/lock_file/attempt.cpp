@@ -133,6 +133,9 @@ std::optional<Failed> LockFileAttempt::find_claim() {
   if (!directory.ok()) {
     return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
   }
+  if (scheme_.kept_.empty()) {
+    if (auto another = scheme_.find_kernel_lock(*directory.value)) return another;
+  }
   auto made = scheme_.take_claim(directory.value);
   if (!made.claim) {
     return Failed{os::code_of(made.error), "cannot create a file in '" + scheme_.path_.directory + "'", {}};
@@ -343,6 +346,7 @@ std::optional<Step> LockFileAttempt::react(Look& look, Failed& failed) {
     case Look::State::held:
       break;
   }
+  if (!look.another.empty()) return scheme_.refuse(scheme_.names_.word(), look.another);
   if (look.own) {
     // Refused, and yet it is ours: the reply to the first try was lost, and the retry met our own success.
     held_ = {look.form, look.form == claim::Form::file ? claim_->info() : look.word_info, std::move(look.word)};
@@ -505,6 +509,7 @@ class FreeWait final : public Attempt {
         case Look::State::held:
           break;
       }
+      if (!look.another.empty()) return scheme_.refuse(scheme_.names_.word(), look.another);
       if (look.judgement.verdict == Verdict::dead) return Granted{};
       return waits_.blocked_by(word, look);
     } catch (const std::bad_alloc&) {

@@ -1,6 +1,7 @@
 // The scheme: its directory, its kept claims, looks and breaks.
 #include "schemes/lock_file/scheme.hpp"
 
+#include "claim/record_file.hpp"
 #include "schemes/lock_file/attempt.hpp"
 
 #include <lockfile/error.hpp>
@@ -79,6 +80,28 @@ void LockFileScheme::keep_claim(std::unique_ptr<claim::Claim> claim) noexcept {
   } else {
     claim->drop();
   }
+}
+
+Failed LockFileScheme::refuse(const std::string& name, const std::string& another) const {
+  return {std::make_error_code(std::errc::operation_not_supported),
+          "'" + name + "' is a lock of scheme '" + another + "', not '" + std::string(this->name()) + "'",
+          {}};
+}
+
+// Only a file that bears the mark of the kernel schemes is opened: closing any other one would drop the byte locks that
+// this program itself may have on it by fcntl(2), as mail programs do that want a lock file too.
+std::optional<Failed> LockFileScheme::find_kernel_lock(const claim::Directory& directory) const {
+  os::System& system = directory.system();
+  const auto info = system.stat_at(directory.descriptor(), path_.name.c_str(), os::Links::keep);
+  if (!info.ok() || info.value.type != os::FileType::regular || (info.value.mode & os::sticky) == 0) return {};
+  const auto opened = system.open(directory.descriptor(), path_.name.c_str(), os::Open::look, 0);
+  if (!opened.ok()) return {};
+  const os::File file(system, opened.value);
+  const auto bytes = claim::read_record_bytes(system, file.get());
+  if (!bytes.ok()) return {};
+  const std::string another = claim::scheme_of(bytes.value);
+  if (another.empty() || claim::is_lock_file_scheme(another)) return {};
+  return refuse(path_.name, another);
 }
 
 void LockFileScheme::drop_kept() noexcept {

@@ -70,6 +70,10 @@ class LockFileScheme final : public Scheme {
   [[nodiscard]] claim::Claim::Made take_claim(const std::shared_ptr<claim::Directory>& directory);
   void keep_claim(std::unique_ptr<claim::Claim> claim) noexcept;
   void drop_kept() noexcept;
+  /// The path itself is the file of a kernel lock: nothing is excluded by a lock file beside it.
+  [[nodiscard]] std::optional<Failed> find_kernel_lock(const claim::Directory& directory) const;
+  /// `name` is the file of another scheme.
+  [[nodiscard]] Failed refuse(const std::string& name, const std::string& another) const;
   [[nodiscard]] std::error_code break_once(const Holder& hold, Proof proof, bool& again);
 
   FilePath path_;

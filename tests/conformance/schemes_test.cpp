@@ -1,0 +1,198 @@
+// Files of one scheme are recognised by every other: the lock-file schemes exclude each other, and any other two refuse
+// each other with a message that names both.
+#include "conformance/fixture.hpp"
+
+#include <sys/stat.h>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+
+#include <filesystem>
+#include <ostream>
+
+namespace lockfile::testing {
+namespace {
+
+struct Pair {
+  std::string first;
+  std::string second;
+};
+void PrintTo(const Pair& pair, std::ostream* out) { *out << pair.first << ", " << pair.second; }
+
+bool is_lock_file(const std::string& scheme) { return scheme == "link" || scheme == "mkdir" || scheme == "auto"; }
+bool exclude_each_other(const Pair& pair) {
+  return pair.first == pair.second || (is_lock_file(pair.first) && is_lock_file(pair.second));
+}
+
+std::vector<Pair> pairs() {
+  std::vector<Pair> all;
+  for (const auto& first : describe_schemes()) {
+    for (const auto& second : describe_schemes()) {
+      all.push_back({std::string(first.name), std::string(second.name)});
+    }
+  }
+  return all;
+}
+
+std::string_view locked_by(const std::string& scheme) {
+  for (const auto& each : describe_schemes()) {
+    if (each.name == scheme) return each.locks;
+  }
+  return {};
+}
+
+class SchemePairs : public ::testing::TestWithParam<Pair> {
+ protected:
+  // In another thread: a second lock on one path in one thread would be found out as a deadlock.
+  static std::error_code refusal_of(const std::string& path, const std::string& scheme, std::string& message) {
+    std::error_code code;
+    std::thread([&] {
+      try {
+        FileLock(path, {.scheme = scheme}).acquire(0s);
+      } catch (const Error& error) {
+        code = error.code();
+        message = error.what();
+      }
+    }).join();
+    return code;
+  }
+
+  // `path` is held, or was, by a lock of the first scheme.
+  static void expect_both_named(const std::string& path, bool is_held) {
+    std::string message;
+    const std::error_code code = refusal_of(path, GetParam().second, message);
+    if (exclude_each_other(GetParam())) {
+      EXPECT_EQ(code, is_held ? make_error_code(errc::already_locked) : std::error_code()) << message;
+      return;
+    }
+    EXPECT_EQ(code, std::errc::operation_not_supported) << message;
+    // What "auto" is here is said by its own name.
+    const auto named = [](const std::string& scheme) { return "'" + (scheme == "auto" ? "link" : scheme) + "'"; };
+    EXPECT_NE(message.find(named(GetParam().first)), std::string::npos) << message;
+    const bool second_is_named = message.find(named(GetParam().second)) != std::string::npos ||
+                                 (GetParam().second == "auto" && message.find("'auto'") != std::string::npos);
+    EXPECT_TRUE(second_is_named) << message;
+  }
+
+  Scratch scratch_;
+};
+
+INSTANTIATE_TEST_SUITE_P(every, SchemePairs, ::testing::ValuesIn(pairs()),
+                         [](const auto& each) { return each.param.first + "_then_" + each.param.second; });
+
+TEST_P(SchemePairs, exclude_each_other_on_one_path_or_name_both) {
+  FileLock first(scratch_ / "a", {.scheme = GetParam().first});
+  first.acquire();
+  expect_both_named(scratch_ / "a", true);
+  EXPECT_TRUE(first.i_am_locking());
+  first.release();
+  // A lock file is gone with its hold; a kernel lock's file stays and is known.
+  const bool stays =
+      std::filesystem::exists(scratch_ / std::string(locked_by(GetParam().first) == "PATH" ? "a" : "a.lock"));
+  if (stays) expect_both_named(scratch_ / "a", false);
+}
+
+TEST_P(SchemePairs, exclude_each_other_on_one_file_or_name_both) {
+  // One locks `a.lock` because it was told to, the other because it was told `a`.
+  const auto path_for = [&](const std::string& scheme) {
+    return scratch_ / (locked_by(scheme) == "PATH" ? "a.lock" : "a");
+  };
+  FileLock first(path_for(GetParam().first), {.scheme = GetParam().first});
+  first.acquire();
+  const std::string file = scratch_ / "a.lock";
+  const std::string bytes = std::filesystem::is_regular_file(file) ? read_file(file) : std::string();
+  expect_both_named(path_for(GetParam().second), true);
+  EXPECT_EQ(std::filesystem::is_regular_file(file) ? read_file(file) : std::string(), bytes);
+  EXPECT_TRUE(first.i_am_locking());
+  first.release();
+  if (std::filesystem::exists(file)) expect_both_named(path_for(GetParam().second), false);
+}
+
+// One lock file at a time has the records of a few readers.
+TEST(Schemes, a_group_of_readers_is_recognised_and_left_alone) {
+  const Scratch scratch;
+  FileLock one(scratch / "a", {.scheme = "link"});
+  FileLock other(scratch / "a", {.scheme = "link"});
+  one.lock_shared();
+  std::thread([&] { other.lock_shared(); }).join();
+  const std::string group = read_file(scratch / "a.lock");
+  for (const std::string scheme : {"kernel", "flock"}) {
+    for (const std::string name : {"a", "a.lock"}) {
+      try {
+        FileLock(scratch / name, {.scheme = scheme}).acquire(0s);
+        ADD_FAILURE() << scheme << " " << name;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), std::errc::operation_not_supported) << error.what();
+        EXPECT_NE(std::string(error.what()).find("scheme 'link', not '" + scheme + "'"), std::string::npos)
+            << error.what();
+      }
+    }
+  }
+  EXPECT_EQ(read_file(scratch / "a.lock"), group);
+  EXPECT_TRUE(one.i_am_locking());
+}
+
+// A kernel lock's file stays with the record of who held it last. That one may be dead for long while somebody who left
+// no record holds: taken for a lock file, it would be broken as stale.
+TEST(Schemes, the_file_of_a_kernel_lock_is_never_broken_as_stale) {
+  const Scratch scratch;
+  const std::string file = scratch / "a.lock";
+  {
+    Peer peer({file, "kernel"});
+    EXPECT_EQ(peer.ask("acquire"), "held");
+    peer.kill();
+  }
+  struct stat before = {};
+  ASSERT_EQ(::stat(file.c_str(), &before), 0);
+  FileLock lock(scratch / "a", {.scheme = "link"});
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::operation_not_supported);
+  EXPECT_FALSE(lock.break_stale());
+  EXPECT_EQ(code_of([&] { lock.break_lock(); }), errc::foreign);
+  EXPECT_EQ(lock.holder().value().note, "the file of another scheme");
+  std::error_code why;
+  wait_until_free(scratch / "a", 1s, why);
+  EXPECT_EQ(why, std::errc::operation_not_supported);
+  struct stat after = {};
+  ASSERT_EQ(::stat(file.c_str(), &after), 0);
+  EXPECT_EQ(after.st_ino, before.st_ino);
+}
+
+TEST(Schemes, a_lock_file_is_no_free_kernel_lock) {
+  const Scratch scratch;
+  FileLock lock(scratch / "a", {.scheme = "link"});
+  lock.acquire();
+  KernelFileLock kernel(scratch / "a.lock");
+  EXPECT_EQ(code_of([&] { (void)kernel.is_locked(); }), std::errc::operation_not_supported);
+  std::error_code why;
+  wait_until_free(scratch / "a.lock", 1s, why, "kernel");
+  EXPECT_EQ(why, std::errc::operation_not_supported);
+}
+
+// Mail programs lock one mailbox by a file beside it and by a kernel lock.
+TEST(Schemes, a_strangers_file_may_have_both_kinds_of_lock_and_keeps_its_own) {
+  const Scratch scratch;
+  const std::string mailbox = scratch / "mbox";
+  write_file(mailbox, "From somebody\n");
+  const int own = ::open(mailbox.c_str(), O_RDWR | O_CLOEXEC);
+  struct flock whole = {};
+  whole.l_type = F_WRLCK;
+  ASSERT_EQ(::fcntl(own, F_SETLK, &whole), 0);
+  FileLock beside(mailbox, {.scheme = "link"});
+  beside.acquire();
+  // The program's own lock by fcntl(2) would have been dropped by any close of the file.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const int again = ::open(mailbox.c_str(), O_RDWR | O_CLOEXEC);
+    ::_exit(::fcntl(again, F_SETLK, &whole) == 0 ? 1 : 0);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0) << "the lock was dropped";
+  ::close(own);
+  KernelFileLock on_it(mailbox, {.scheme = "flock"});
+  on_it.acquire(0s);
+  EXPECT_TRUE(beside.i_am_locking());
+}
+
+}  // namespace
+}  // namespace lockfile::testing
