@@ -1,10 +1,6 @@
 // See driver.hpp.
 #include "driver.hpp"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -14,7 +10,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cmath>
 #include <csignal>
@@ -24,7 +19,6 @@
 #include <ctime>
 #include <exception>
 #include <filesystem>
-#include <lockfile/lockfile.hpp>
 #include <new>
 
 namespace bench {
@@ -42,7 +36,7 @@ void spin_for(std::chrono::nanoseconds how_long) noexcept {
 }
 
 void wait_until(const std::function<bool()>& condition, std::string_view what) {
-  const std::int64_t end = now_ns() + 30'000'000'000;
+  const std::int64_t end = now_ns() + 120'000'000'000;
   while (!condition()) {
     if (now_ns() > end) fail(what);
     usleep(200);
@@ -155,6 +149,12 @@ pid_t Crew::start(const std::function<void()>& work) {
   return pid;
 }
 
+void Crew::end(pid_t pid) {
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+  std::erase(pids_, pid);
+}
+
 double Crew::finish() {
   double used = 0;
   while (!pids_.empty()) {
@@ -168,6 +168,12 @@ double Crew::finish() {
     }
   }
   return used;
+}
+
+std::int64_t sleeps() noexcept {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_nvcsw;
 }
 
 char state_of(pid_t process) {
@@ -189,138 +195,85 @@ std::int64_t cpu_ns(pid_t process) {
 
 namespace {
 
-class FlockLocker : public Locker {
- public:
-  explicit FlockLocker(const std::string& path) : file_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)) {
-    if (file_ < 0) fail("open");
+std::string json_text(std::string_view plain) {
+  std::string text = "\"";
+  for (const char c : plain) {
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
   }
-  ~FlockLocker() override { close(file_); }
-  void acquire() override {
-    if (flock(file_, LOCK_EX) != 0) fail("flock");
-  }
-  void release() override {
-    if (flock(file_, LOCK_UN) != 0) fail("flock");
-  }
-
- private:
-  int file_;
-};
-
-// The least that a lock file with events can be: link(2) of a kept inode, and inotify(7) on the inode that is in the
-// way. Watch, look again, sleep. It knows nothing of dead holders, so it is a floor and no lock.
-class BareLocker : public Locker {
- public:
-  explicit BareLocker(const bench::WorkDirectory& directory)
-      : word_(directory.file("bare.lock")),
-        claim_(directory.file("bare." + std::to_string(getpid()))),
-        notify_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
-    const int file = open(claim_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (file < 0 || notify_ < 0) fail("open");
-    close(file);
-  }
-  ~BareLocker() override {
-    unlink(claim_.c_str());
-    close(notify_);
-  }
-  void acquire() override {
-    while (link(claim_.c_str(), word_.c_str()) != 0) {
-      if (errno != EEXIST) fail("link");
-      const int file = open(word_.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-      if (file < 0) continue;
-      sleep_on(file);
-    }
-  }
-  void release() override {
-    if (unlink(word_.c_str()) != 0) fail("unlink");
-  }
-
- private:
-  void sleep_on(int file) const {
-    const std::string by_descriptor = "/proc/self/fd/" + std::to_string(file);
-    const int watch = inotify_add_watch(notify_, by_descriptor.c_str(), IN_ATTRIB | IN_DELETE_SELF);
-    struct stat held {};
-    struct stat now {};
-    const bool same = watch >= 0 && fstat(file, &held) == 0 && lstat(word_.c_str(), &now) == 0 &&
-                      held.st_ino == now.st_ino && held.st_dev == now.st_dev;
-    close(file);
-    if (same) {
-      pollfd on{.fd = notify_, .events = POLLIN, .revents = 0};
-      poll(&on, 1, -1);
-    }
-    if (watch >= 0) inotify_rm_watch(notify_, watch);
-    // Last, since the removal too leaves an event behind (IN_IGNORED), and the next sleep must not find it.
-    std::array<char, 4096> events;
-    while (read(notify_, events.data(), events.size()) > 0) {
-    }
-  }
-
-  std::string word_;
-  std::string claim_;
-  int notify_;
-};
-
-lockfile::Options by_scheme(std::string_view name) {
-  lockfile::Options options;
-  options.scheme = name;
-  return options;
+  return text + "\"";
 }
 
-class LibraryLocker : public Locker {
- public:
-  LibraryLocker(const std::string& path, std::string_view scheme) : lock_(path, by_scheme(scheme)) {}
-  void acquire() override { lock_.acquire(); }
-  void release() override { lock_.release(); }
+std::string list_of(const std::vector<std::string>& cells) {
+  std::string text = "[";
+  for (const std::string& cell : cells) text += (text.size() > 1 ? ", " : "") + json_text(cell);
+  return text + "]";
+}
 
- private:
-  lockfile::FileLock lock_;
-};
+void append(std::string& list, const std::string& item) { list += (list.empty() ? "\n" : ",\n") + item; }
 
 }  // namespace
-
-const std::vector<std::string>& contestants() {
-  static const std::vector<std::string> names{"flock", "link", "mkdir"};
-  return names;
-}
-
-std::unique_ptr<Locker> make_locker(std::string_view contestant, const WorkDirectory& directory) {
-  if (contestant == "flock") return std::make_unique<FlockLocker>(directory.file("flock"));
-  if (contestant == bare) return std::make_unique<BareLocker>(directory);
-  return std::make_unique<LibraryLocker>(directory.file(contestant), contestant);
-}
 
 Report::Report(const std::string& question, const Arguments& arguments, const WorkDirectory& directory)
     : json_file_(arguments.json) {
   std::printf("%s (%s)\n", question.c_str(), directory.file_system().c_str());
-  json_ = "{\"question\": \"" + question + "\", \"file_system\": \"" + directory.file_system() + "\", \"series\": [";
+  head_ = "{\"question\": " + json_text(question) + ", \"file_system\": " + json_text(directory.file_system()) +
+          ", \"quick\": " + (arguments.quick ? "true" : "false");
 }
 
 Report::~Report() {
   std::printf("\n");
   if (json_file_.empty()) return;
-  json_ += "\n]}\n";
+  if (in_table_) tables_ += "]}";
+  const std::string json =
+      head_ + ",\n\"tables\": [" + tables_ + "],\n\"reaches\": [" + reaches_ + "],\n\"series\": [" + series_ + "]}\n";
   std::FILE* file = std::fopen(json_file_.c_str(), "we");
   if (file == nullptr) fail("open '" + json_file_ + "'");
-  if (std::fwrite(json_.data(), 1, json_.size(), file) != json_.size() || std::fclose(file) != 0) fail("write");
+  if (std::fwrite(json.data(), 1, json.size(), file) != json.size() || std::fclose(file) != 0) fail("write");
 }
 
-void Report::row(const std::vector<std::string>& cells) {
-  for (std::size_t i = 0; i < cells.size(); ++i) std::printf(i == 0 ? "  %-34s" : "%14s", cells[i].c_str());
+void Report::print(const std::vector<std::string>& cells) const {
+  for (std::size_t i = 0; i < cells.size(); ++i) std::printf(i == 0 ? "  %-38s" : "%14s", cells[i].c_str());
   std::printf("\n");
   std::fflush(stdout);
 }
 
+void Report::table(const std::vector<std::string>& columns) {
+  print(columns);
+  if (in_table_) tables_ += "]}";
+  append(tables_, "{\"columns\": " + list_of(columns) + ", \"rows\": [");
+  in_table_ = true;
+}
+
+void Report::row(const std::vector<std::string>& cells) {
+  print(cells);
+  tables_ += (tables_.ends_with('[') ? "\n" : ",\n") + list_of(cells);
+}
+
+void Report::say_reach(std::string_view what, std::string_view quantity, double value, double limit, bool at_least) {
+  const bool met = at_least ? value >= limit : value <= limit;
+  std::printf("  %.*s: %.*s %.2f (reach: %.2f%s)%s\n", static_cast<int>(what.size()), what.data(),
+              static_cast<int>(quantity.size()), quantity.data(), value, limit, at_least ? " or more" : "",
+              met ? "" : " NOT MET");
+  append(reaches_, "{\"what\": " + json_text(what) + ", \"quantity\": " + json_text(quantity) +
+                       ", \"value\": " + text("%.4g", value) + ", \"limit\": " + text("%.4g", limit) +
+                       ", \"at_least\": " + (at_least ? "true" : "false") + ", \"met\": " + (met ? "true" : "false") +
+                       "}");
+}
+
 void Report::reach(std::string_view what, std::string_view quantity, double value, double limit) {
-  std::printf("  %.*s: %.*s %.2f (reach: %.1f)%s\n", static_cast<int>(what.size()), what.data(),
-              static_cast<int>(quantity.size()), quantity.data(), value, limit, value <= limit ? "" : " NOT MET");
+  say_reach(what, quantity, value, limit, false);
+}
+
+void Report::reach_at_least(std::string_view what, std::string_view quantity, double value, double limit) {
+  say_reach(what, quantity, value, limit, true);
 }
 
 void Report::raw(std::string_view name, std::string_view unit, const std::vector<double>& values) {
   if (json_file_.empty()) return;
-  json_ += first_series_ ? "\n" : ",\n";
-  first_series_ = false;
-  json_ += "{\"name\": \"" + std::string(name) + "\", \"unit\": \"" + std::string(unit) + "\", \"values\": [";
-  for (std::size_t i = 0; i < values.size(); ++i) json_ += (i == 0 ? "" : ", ") + text("%.1f", values[i]);
-  json_ += "]}";
+  std::string item = "{\"name\": " + json_text(name) + ", \"unit\": " + json_text(unit) + ", \"values\": [";
+  for (std::size_t i = 0; i < values.size(); ++i) item += (i == 0 ? "" : ", ") + text("%.4g", values[i]);
+  append(series_, item + "]}");
 }
 
 std::string text(const char* format, double value) {

@@ -21,7 +21,8 @@ namespace bench {
 [[nodiscard]] std::int64_t now_ns() noexcept;
 /// Stays on the processor, as somebody who works does.
 void spin_for(std::chrono::nanoseconds how_long) noexcept;
-/// Waits for what another process sets; ends the program after 30 s. For the frame of a measurement, never within one.
+/// Waits for what another process sets; ends the program after two minutes. For the frame of a measurement, never
+/// within one.
 void wait_until(const std::function<bool()>& condition, std::string_view what);
 [[noreturn]] void fail(std::string_view what);
 
@@ -89,33 +90,21 @@ class Crew {
   pid_t start(const std::function<void()>& work);
   /// Waits until all have ended well. The processor time of all of them, in nanoseconds.
   double finish();
+  /// Ends one that would not end by itself.
+  void end(pid_t pid);
   [[nodiscard]] const std::vector<pid_t>& pids() const noexcept { return pids_; }
 
  private:
   std::vector<pid_t> pids_;
 };
 
+/// How often this process has gone to sleep by its own will so far (getrusage(2)), all its threads.
+[[nodiscard]] std::int64_t sleeps() noexcept;
+
 /// The state letter of /proc/PID/stat ('S': it sleeps).
 [[nodiscard]] char state_of(pid_t process);
 /// What a process has used so far, in nanoseconds (clock_getcpuclockid(3)).
 [[nodiscard]] std::int64_t cpu_ns(pid_t process);
-
-/// Something that can be held by one process at a time. Made in the process that uses it.
-class Locker {
- public:
-  Locker() = default;
-  Locker(const Locker&) = delete;
-  Locker& operator=(const Locker&) = delete;
-  virtual ~Locker() = default;
-  virtual void acquire() = 0;
-  virtual void release() = 0;
-};
-
-/// "flock" is flock(2), the floor; "link" and "mkdir" are the library's schemes.
-[[nodiscard]] const std::vector<std::string>& contestants();
-/// One more, for some questions: link(2) and inotify(7) and nothing else.
-inline constexpr std::string_view bare = "bare link + inotify";
-[[nodiscard]] std::unique_ptr<Locker> make_locker(std::string_view contestant, const WorkDirectory& directory);
 
 /// Prints a question, its table and its targets as they come; keeps the raw data for `--json`.
 class Report {
@@ -124,15 +113,25 @@ class Report {
   Report(const Report&) = delete;
   Report& operator=(const Report&) = delete;
   ~Report();
+  /// Begins a table.
+  void table(const std::vector<std::string>& columns);
   void row(const std::vector<std::string>& cells);
-  /// `link to raw link+unlink: ratio 1.83 (reach: 2.0)`
+  /// `link to raw link+unlink: ratio 1.83 (reach: 2.00)`: at most `limit` is wanted.
   void reach(std::string_view what, std::string_view quantity, double value, double limit);
+  /// `(reach: 0.85 or more)`
+  void reach_at_least(std::string_view what, std::string_view quantity, double value, double limit);
   void raw(std::string_view name, std::string_view unit, const std::vector<double>& values);
 
  private:
+  void print(const std::vector<std::string>& cells) const;
+  void say_reach(std::string_view what, std::string_view quantity, double value, double limit, bool at_least);
+
   std::string json_file_;
-  std::string json_;
-  bool first_series_ = true;
+  std::string head_;
+  std::string tables_;
+  std::string reaches_;
+  std::string series_;
+  bool in_table_ = false;
 };
 
 /// `text("%.1f", x)`

@@ -3,9 +3,13 @@
 // other's acquire, for those acquires that were already waiting. Twice: with holds of 100 us, and with holds of 2 ms,
 // since a waiter needs some time until it sleeps, and one that does not sleep yet is quick for the wrong reason.
 #include <array>
-#include <cstdio>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
 
 #include "driver.hpp"
+#include "lockers.hpp"
 
 namespace {
 
@@ -68,30 +72,45 @@ std::vector<double> one_batch(const std::string& contestant, const Shape& shape,
   return all;
 }
 
-void ask(const Shape& shape, const bench::WorkDirectory& directory, bench::Report& report) {
-  std::vector<std::string> names = bench::contestants();
-  names.emplace_back(bench::bare);
-  std::vector<std::vector<double>> us(names.size());
+struct Target {
+  std::string_view scheme;
+  std::string_view floor;
+  double most;
+};
+constexpr std::array targets = {Target{"shm", bench::raw_futex, 1.15}, Target{"kernel", bench::raw_flock, 1.25},
+                                Target{"link", bench::raw_flock, 1.3}};
+
+void ask(const Shape& shape, bool has_targets, const bench::WorkDirectory& directory, bench::Report& report) {
+  std::vector<std::string> names = bench::schemes();
+  for (const auto floor : {bench::raw_flock, bench::raw_byte, bench::raw_futex, bench::raw_link}) {
+    names.emplace_back(floor);
+  }
+  std::map<std::string, std::vector<double>, std::less<>> us;
   for (int round = 0; round < shape.batches; ++round) {
     for (std::size_t i = 0; i < names.size(); ++i) {
-      const std::size_t which = (i + static_cast<std::size_t>(round)) % names.size();
-      const std::vector<double> batch = one_batch(names[which], shape, directory);
-      us[which].insert(us[which].end(), batch.begin(), batch.end());
+      const std::string& name = names[(i + static_cast<std::size_t>(round)) % names.size()];
+      const std::vector<double> batch = one_batch(name, shape, directory);
+      auto& all = us[name];
+      all.insert(all.end(), batch.begin(), batch.end());
     }
   }
+  const auto p50 = [&](std::string_view name) { return bench::median(us.find(name)->second); };
 
   const std::string holds = "holds of " + std::to_string(shape.hold.count()) + " us";
-  const double flock = bench::median(us[0]);
-  report.row({holds + ": us", "p50", "p90", "p99", "hand-offs", "p50 to flock"});
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    report.row({names[i], bench::text("%.1f", bench::median(us[i])), bench::text("%.1f", bench::percentile(us[i], 90)),
-                bench::text("%.1f", bench::percentile(us[i], 99)),
-                bench::text("%.0f", static_cast<double>(us[i].size())),
-                bench::text("%.2f", bench::median(us[i]) / flock)});
-    report.raw(names[i] + ", " + holds, "us", us[i]);
+  report.table({holds + ": us", "p50", "p90", "p99", "hand-offs", "to flock(2)", "to futex(2)"});
+  for (const std::string& name : names) {
+    const auto& all = us[name];
+    report.row({name, bench::text("%.1f", bench::median(all)), bench::text("%.1f", bench::percentile(all, 90)),
+                bench::text("%.1f", bench::percentile(all, 99)), bench::text("%.0f", static_cast<double>(all.size())),
+                bench::text("%.2f", p50(name) / p50(bench::raw_flock)),
+                bench::text("%.2f", p50(name) / p50(bench::raw_futex))});
+    report.raw(name + ", " + holds, "us", all);
   }
-  for (const std::size_t i : {1U, 2U}) {
-    report.reach(names[i] + " to flock, p50, " + holds, "ratio", bench::median(us[i]) / flock, 2.5);
+  if (!has_targets) return;
+  for (const Target& target : targets) {
+    if (!bench::is_scheme(target.scheme)) continue;
+    report.reach(std::string(target.scheme) + " to " + std::string(target.floor) + ", p50, " + holds, "ratio",
+                 p50(target.scheme) / p50(target.floor), target.most);
   }
 }
 
@@ -101,6 +120,6 @@ int main(int argc, char** argv) {
   const bench::Arguments arguments(argc, argv);
   const bench::WorkDirectory directory(arguments.directory);
   bench::Report report("hand-off between two processes", arguments, directory);
-  ask({.hold = 100us, .holds = most_holds, .batches = arguments.rounds(40)}, directory, report);
-  ask({.hold = 2000us, .holds = 40, .batches = arguments.rounds(20)}, directory, report);
+  ask({.hold = 100us, .holds = most_holds, .batches = arguments.rounds(40)}, true, directory, report);
+  ask({.hold = 2000us, .holds = 40, .batches = arguments.rounds(10)}, false, directory, report);
 }

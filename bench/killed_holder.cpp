@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "driver.hpp"
+#include "lockers.hpp"
 
 namespace {
 
@@ -56,18 +57,19 @@ int main(int argc, char** argv) {
   const bench::Arguments arguments(argc, argv);
   const bench::WorkDirectory directory(arguments.directory);
   bench::Report report("a killed holder's successor", arguments, directory);
-  const auto& names = bench::contestants();
+  std::vector<std::string> names = bench::schemes();
+  names.emplace_back(bench::raw_flock);
   std::vector<std::vector<double>> ms(names.size());
   for (int round = 0; round < arguments.rounds(50); ++round) {
     for (std::size_t i = 0; i < names.size(); ++i) ms[i].push_back(one_kill_ms(names[i], directory));
   }
-  report.row({"ms from SIGKILL to the next hold", "p50", "p90", "max"});
+  report.table({"ms from SIGKILL to the next hold", "p50", "p90", "max"});
   for (std::size_t i = 0; i < names.size(); ++i) {
     report.row({names[i], bench::text("%.2f", bench::median(ms[i])), bench::text("%.2f", bench::percentile(ms[i], 90)),
                 bench::text("%.2f", bench::percentile(ms[i], 100))});
     report.raw(names[i], "ms", ms[i]);
   }
-  for (std::size_t i = 1; i < names.size(); ++i) {
+  for (std::size_t i = 0; i + 1 < names.size(); ++i) {
     report.reach(names[i] + ", the slowest", "ms", bench::percentile(ms[i], 100), 50);
   }
 }

@@ -1,101 +1,112 @@
-// How many holds a second, and how evenly served, when 2, 8 or 32 processes want the lock all the time? Each holds it
-// for 100 us and asks again at once, so 10,000 is the ceiling.
-#include <algorithm>
+// How many holds a second, at what cost, when 2, 8, 32 or 128 processes want the lock all the time? Each holds it for
+// 100 us and asks again at once, so 10,000 is the ceiling. Does the cost of a hold grow with the number that waits?
 #include <array>
-#include <cstdio>
-#include <numeric>
+#include <map>
+#include <string>
 
-#include "driver.hpp"
+#include "contend.hpp"
+#include "lockers.hpp"
 
 namespace {
 
 using namespace std::chrono_literals;
-constexpr std::size_t most = 32;
-
-struct Frame {
-  std::atomic<int> ready{0};
-  std::atomic<bool> go{false};
-  std::atomic<bool> stop{false};
-  std::array<std::atomic<std::int64_t>, most> holds{};
-};
-
-struct Result {
-  double per_second = 0;
-  double least_to_mean = 0;
-  double cpu_us_per_hold = 0;  // besides the hold itself
-};
-
-Result one_batch(const std::string& contestant, std::size_t processes, std::chrono::milliseconds length,
-                 const bench::WorkDirectory& directory) {
-  bench::Shared<Frame> frame;
-  bench::Crew crew;
-  for (std::size_t me = 0; me < processes; ++me) {
-    crew.start([&, me] {
-      const auto lock = bench::make_locker(contestant, directory);
-      lock->acquire();
-      lock->release();
-      ++frame->ready;
-      bench::wait_until([&] { return frame->go.load(); }, "nobody said go");
-      while (!frame->stop.load()) {
-        lock->acquire();
-        bench::spin_for(100us);
-        lock->release();
-        ++frame->holds[me];
-      }
-    });
-  }
-  bench::wait_until([&] { return frame->ready.load() == static_cast<int>(processes); }, "not all came");
-  const std::int64_t begin = bench::now_ns();
-  frame->go = true;
-  const std::int64_t end = begin + std::chrono::nanoseconds(length).count();
-  bench::wait_until([&] { return bench::now_ns() >= end; }, "the end of the batch");
-  frame->stop = true;
-  const double seconds = static_cast<double>(bench::now_ns() - begin) / 1e9;
-  // Counted at the stop: the last hold of each would flatter the least served.
-  std::vector<double> counts;
-  for (std::size_t i = 0; i < processes; ++i) counts.push_back(static_cast<double>(frame->holds[i].load()));
-  const double cpu = crew.finish();
-  const double total = std::accumulate(counts.begin(), counts.end(), 0.0);
-  const double mean = total / static_cast<double>(processes);
-  return {.per_second = total / seconds,
-          .least_to_mean = *std::min_element(counts.begin(), counts.end()) / mean,
-          .cpu_us_per_hold = cpu / total / 1000 - 100};
-}
+using Sizes = std::array<std::size_t, 4>;
+constexpr Sizes full_sizes = {2, 8, 32, 128};
+constexpr Sizes quick_sizes = {2, 3, 4, 5};
 
 struct Series {
   std::vector<double> per_second{};
   std::vector<double> least_to_mean{};
   std::vector<double> cpu_us_per_hold{};
+  std::vector<double> sleeps_per_hold{};
+  double calls_per_hold = 0;
 };
+
+using Measured = std::map<std::string, std::array<Series, full_sizes.size()>>;
+
+void measure(const Sizes& sizes, std::size_t which, const std::vector<std::string>& names,
+             const bench::Arguments& arguments, const bench::WorkDirectory& directory, Measured& measured) {
+  const auto length = arguments.quick ? 100ms : 600ms;
+  for (int round = 0; round < arguments.rounds(5); ++round) {
+    for (const std::string& name : names) {
+      const bench::Contention got = bench::contend(name, sizes[which], length, directory);
+      Series& series = measured[name][which];
+      series.per_second.push_back(got.per_second);
+      series.least_to_mean.push_back(got.least_to_mean);
+      series.cpu_us_per_hold.push_back(got.cpu_us_per_hold);
+      series.sleeps_per_hold.push_back(got.sleeps_per_hold);
+    }
+  }
+  // Apart, since counting costs something.
+  for (const std::string& name : names) {
+    if (!bench::is_scheme(name)) continue;
+    measured[name][which].calls_per_hold =
+        bench::contend(name, sizes[which], length, directory, bench::Count::calls).calls_per_hold;
+  }
+}
+
+void print(const Sizes& sizes, std::size_t which, const std::vector<std::string>& names, Measured& measured,
+           bench::Report& report) {
+  const Series& flock = measured[std::string(bench::raw_flock)][which];
+  for (const std::string& name : names) {
+    const Series& series = measured[name][which];
+    const std::string label = std::to_string(sizes[which]) + " " + name;
+    report.row({label, bench::text("%.0f", bench::median(series.per_second)),
+                bench::text("%.2f", bench::median_ratio(series.per_second, flock.per_second)),
+                bench::text("%.2f", bench::median(series.least_to_mean)),
+                bench::text("%.2f", bench::median(series.sleeps_per_hold)),
+                bench::is_scheme(name) ? bench::text("%.1f", series.calls_per_hold) : "",
+                bench::text("%.0f", bench::median(series.cpu_us_per_hold))});
+    report.raw(label, "holds per second", series.per_second);
+    report.raw(label, "least served to mean", series.least_to_mean);
+    report.raw(label, "sleeps per hold", series.sleeps_per_hold);
+    report.raw(label, "us of cpu per hold besides the hold", series.cpu_us_per_hold);
+    if (bench::is_scheme(name)) report.raw(label, "calls per hold", {series.calls_per_hold});
+  }
+}
+
+void say_reaches(const Sizes& sizes, const std::string& name, Measured& measured, bench::Report& report) {
+  const auto& own = measured[name];
+  const auto rate = [&](const std::string& of, std::size_t which) { return measured[of][which].per_second; };
+  for (const std::size_t which : {2U, 3U}) {
+    report.reach_at_least(
+        name + ", holds/s of " + std::to_string(sizes[which]) + " processes to those of " + std::to_string(sizes[1]),
+        "ratio", bench::median(rate(name, which)) / bench::median(rate(name, 1)), 0.85);
+  }
+  if (name == "link") {
+    report.reach_at_least("link to flock(2), holds/s of 8 processes", "ratio",
+                          bench::median_ratio(rate(name, 1), rate(std::string(bench::raw_flock), 1)), 0.75);
+  }
+  if (name == "shm") {
+    report.reach_at_least("shm to futex(2), holds/s of 8 processes", "ratio",
+                          bench::median_ratio(rate(name, 1), rate(std::string(bench::raw_futex), 1)), 0.85);
+  }
+  for (std::size_t which = 0; which < sizes.size(); ++which) {
+    report.reach(name + ", sleeps per hold, " + std::to_string(sizes[which]) + " processes", "count",
+                 bench::median(own[which].sleeps_per_hold), 1.3);
+  }
+  report.reach(
+      name + ", calls per hold of " + std::to_string(sizes[3]) + " processes to those of " + std::to_string(sizes[1]),
+      "ratio", own[3].calls_per_hold / own[1].calls_per_hold, 1.1);
+}
 
 }  // namespace
 
 int main(int argc, char** argv) {
   const bench::Arguments arguments(argc, argv);
   const bench::WorkDirectory directory(arguments.directory);
-  bench::Report report("throughput and fairness", arguments, directory);
-  std::vector<std::string> names = bench::contestants();
-  names.emplace_back(bench::bare);
-  report.row({"processes, lock", "holds/s", "to flock", "least:mean", "cpu us/hold"});
-  for (const std::size_t processes : {2U, 8U, 32U}) {
-    std::vector<Series> series(names.size());
-    for (int round = 0; round < arguments.rounds(5); ++round) {
-      for (std::size_t i = 0; i < names.size(); ++i) {
-        const Result result = one_batch(names[i], processes, arguments.quick ? 200ms : 1000ms, directory);
-        series[i].per_second.push_back(result.per_second);
-        series[i].least_to_mean.push_back(result.least_to_mean);
-        series[i].cpu_us_per_hold.push_back(result.cpu_us_per_hold);
-      }
-    }
-    for (std::size_t i = 0; i < names.size(); ++i) {
-      const std::string label = std::to_string(processes) + " " + names[i];
-      report.row({label, bench::text("%.0f", bench::median(series[i].per_second)),
-                  bench::text("%.2f", bench::median_ratio(series[i].per_second, series[0].per_second)),
-                  bench::text("%.2f", bench::median(series[i].least_to_mean)),
-                  bench::text("%.0f", bench::median(series[i].cpu_us_per_hold))});
-      report.raw(label, "holds per second", series[i].per_second);
-      report.raw(label, "least served to mean", series[i].least_to_mean);
-      report.raw(label, "us of cpu per hold besides the hold", series[i].cpu_us_per_hold);
-    }
+  bench::Report report("throughput without a pause", arguments, directory);
+  std::vector<std::string> names = bench::schemes();
+  for (const auto floor : {bench::raw_flock, bench::raw_futex, bench::raw_link}) names.emplace_back(floor);
+  const Sizes& sizes = arguments.quick ? quick_sizes : full_sizes;
+  Measured measured;
+  report.table({"processes, lock", "holds/s", "to flock(2)", "least:mean", "sleeps/hold", "calls/hold", "cpu us/hold"});
+  for (std::size_t which = 0; which < sizes.size(); ++which) {
+    measure(sizes, which, names, arguments, directory, measured);
+    print(sizes, which, names, measured, report);
+  }
+  // The kernel's own schemes wait as the kernel lets them; what was promised is of those that have a line.
+  for (const std::string& name : bench::schemes()) {
+    if (name == "link" || name == "mkdir" || name == "shm") say_reaches(sizes, name, measured, report);
   }
 }

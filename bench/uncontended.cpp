@@ -2,13 +2,19 @@
 // cannot do without?
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <algorithm>
+#include <functional>
 #include <lockfile/lockfile.hpp>
+#include <string>
+#include <string_view>
+#include <thread>
 
 #include "driver.hpp"
+#include "lockers.hpp"
 
 namespace {
 
@@ -88,11 +94,108 @@ class Raw {
   int kept_ = -1;
 };
 
+// A robust mutex that processes share, in memory that they share.
+class RobustMutex {
+ public:
+  RobustMutex() {
+    pthread_mutexattr_t how;
+    pthread_mutexattr_init(&how);
+    pthread_mutexattr_setpshared(&how, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&how, PTHREAD_MUTEX_ROBUST);
+    must(-pthread_mutex_init(&*mutex_, &how), "pthread_mutex_init");
+    pthread_mutexattr_destroy(&how);
+  }
+  void pair() const {
+    must(-pthread_mutex_lock(&*mutex_), "pthread_mutex_lock");
+    must(-pthread_mutex_unlock(&*mutex_), "pthread_mutex_unlock");
+  }
+
+ private:
+  bench::Shared<pthread_mutex_t> mutex_;
+};
+
 struct Series {
-  const char* name;
+  std::string name;
+  std::string floor;  // of the ratio that is shown
   std::function<void()> pair;
   std::vector<double> ns{};
 };
+
+class Contest {
+ public:
+  void add(std::string name, std::string floor, std::function<void()> pair) {
+    all_.push_back({std::move(name), std::move(floor), std::move(pair)});
+  }
+  /// Short batches, so that neighbours in time see the same machine; the order turns, so that nobody always comes after
+  /// the same one.
+  void run(int rounds) {
+    constexpr int batch = 100;
+    constexpr int warm_up = 5;
+    for (int round = -warm_up; round < rounds; ++round) {
+      for (std::size_t i = 0; i < all_.size(); ++i) {
+        Series& series = all_[(i + static_cast<std::size_t>(round + warm_up)) % all_.size()];
+        const std::int64_t begin = bench::now_ns();
+        for (int k = 0; k < batch; ++k) series.pair();
+        const std::int64_t end = bench::now_ns();
+        if (round >= 0) series.ns.push_back(static_cast<double>(end - begin) / batch);
+      }
+    }
+  }
+  [[nodiscard]] bool has(std::string_view name) const {
+    return std::any_of(all_.begin(), all_.end(), [&](const Series& each) { return each.name == name; });
+  }
+  [[nodiscard]] double ratio(std::string_view name, std::string_view floor) const {
+    return bench::median_ratio(find(name).ns, find(floor).ns);
+  }
+  void print(bench::Report& report) const {
+    report.table({"ns per pair, by batches of 100", "p10", "p50", "p90", "to its floor"});
+    for (const Series& s : all_) {
+      report.row({s.name, bench::text("%.0f", bench::percentile(s.ns, 10)), bench::text("%.0f", bench::median(s.ns)),
+                  bench::text("%.0f", bench::percentile(s.ns, 90)),
+                  s.floor.empty() ? "" : bench::text("%.2f", ratio(s.name, s.floor))});
+      report.raw(s.name, "ns", s.ns);
+    }
+  }
+
+ private:
+  [[nodiscard]] const Series& find(std::string_view name) const {
+    const auto found = std::find_if(all_.begin(), all_.end(), [&](const Series& each) { return each.name == name; });
+    if (found == all_.end()) fail("no such series");
+    return *found;
+  }
+  std::vector<Series> all_;
+};
+
+constexpr std::string_view floor_link = "raw link + unlink";
+constexpr std::string_view floor_mkdir = "raw rename + rename";
+constexpr std::string_view floor_byte = "raw OFD lock + unlock";
+constexpr std::string_view floor_flock = "raw flock + unlock";
+constexpr std::string_view floor_mutex = "robust shared pthread mutex";
+
+std::string_view floor_of(std::string_view scheme) {
+  if (scheme == "link") return floor_link;
+  if (scheme == "mkdir") return floor_mkdir;
+  if (scheme == "kernel") return floor_byte;
+  if (scheme == "flock") return floor_flock;
+  return floor_mutex;
+}
+
+void say_reaches(const Contest& contest, bool on_disk, bench::Report& report) {
+  const auto say = [&](std::string_view name, std::string_view floor, double most) {
+    if (!contest.has(name)) return;
+    report.reach(std::string(name) + " to " + std::string(floor), "ratio", contest.ratio(name, floor), most);
+  };
+  // On tmpfs a link is so cheap that the number, the look and two byte locks weigh more; and no directory needs to be
+  // kept where making one costs less than renaming it, so the mkdir scheme has no target there.
+  say("link", floor_link, on_disk ? 2.0 : 2.1);
+  if (on_disk) say("mkdir", floor_mkdir, 1.5);
+  if (on_disk) say("mkdir", "raw mkdir + rmdir", 1.0);
+  say("kernel", floor_byte, 1.3);
+  say("shm", floor_mutex, 3);
+  say("link, a lone reader", "link", 1.3);
+  say("shm, a lone reader", "shm", 1.3);
+  say("link, in and out of an open group", "link", 2);
+}
 
 }  // namespace
 
@@ -102,61 +205,48 @@ int main(int argc, char** argv) {
   bench::Report report("an uncontended acquire with its release", arguments, directory);
 
   const Raw raw(directory);
-  lockfile::LinkFileLock link(directory.file("link"));
-  lockfile::MkdirFileLock mkdir(directory.file("mkdir"));
-  enum { raw_link, raw_link_protocol, the_link, raw_renames, raw_mkdir, raw_mkdir_protocol, the_mkdir };
-  std::vector<Series> all{
-      {"raw link + unlink", [&] { raw.link_unlink(); }},
-      {"  all bare calls of the protocol", [&] { raw.link_protocol(); }},
-      {"link scheme",
-       [&] {
-         link.acquire();
-         link.release();
-       }},
-      {"raw rename + rename", [&] { raw.two_renames(); }},
-      {"raw mkdir + rmdir", [&] { raw.mkdir_rmdir(); }},
-      {"  all bare calls of the protocol", [&] { raw.mkdir_protocol(); }},
-      {"mkdir scheme",
-       [&] {
-         mkdir.acquire();
-         mkdir.release();
-       }},
+  const RobustMutex mutex;
+  const auto raw_byte = bench::make_locker(bench::raw_byte, directory);
+  const auto raw_flock = bench::make_locker(bench::raw_flock, directory);
+  Contest contest;
+  const auto pair_of = [](bench::Locker& lock) {
+    return [&lock] {
+      lock.acquire();
+      lock.release();
+    };
   };
-
-  // Short batches, so that neighbours in time see the same machine; the order turns, so that nobody always comes
-  // after the same one.
-  constexpr int batch = 100;
-  const int rounds = arguments.rounds(500);
-  for (int round = -5; round < rounds; ++round) {  // the first few only warm up
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      Series& series = all[(i + static_cast<std::size_t>(round + 5)) % all.size()];
-      const std::int64_t begin = bench::now_ns();
-      for (int k = 0; k < batch; ++k) series.pair();
-      const std::int64_t end = bench::now_ns();
-      if (round >= 0) series.ns.push_back(static_cast<double>(end - begin) / batch);
+  contest.add(std::string(floor_link), "", [&] { raw.link_unlink(); });
+  contest.add("  all bare calls of link", std::string(floor_link), [&] { raw.link_protocol(); });
+  contest.add(std::string(floor_mkdir), "", [&] { raw.two_renames(); });
+  contest.add("raw mkdir + rmdir", std::string(floor_mkdir), [&] { raw.mkdir_rmdir(); });
+  contest.add("  all bare calls of mkdir", std::string(floor_mkdir), [&] { raw.mkdir_protocol(); });
+  contest.add(std::string(floor_byte), "", pair_of(*raw_byte));
+  contest.add(std::string(floor_flock), "", pair_of(*raw_flock));
+  contest.add(std::string(floor_mutex), "", [&] { mutex.pair(); });
+  std::vector<std::unique_ptr<bench::Locker>> locks;
+  for (const std::string& scheme : bench::schemes()) {
+    bench::Locker& lock = *locks.emplace_back(bench::make_locker(scheme, directory));
+    contest.add(scheme, std::string(floor_of(scheme)), pair_of(lock));
+    if (!bench::promised(scheme, &lockfile::Traits::shared)) continue;
+    contest.add(scheme + ", a lone reader", scheme, [&lock] {
+      lock.acquire_shared();
+      lock.release();
+    });
+    // Two readers stay in, so that the group is there and stays open.
+    for (int i = 0; i < 2; ++i) {
+      const auto path = directory.file(scheme + "-group");
+      std::thread([&] {
+        locks.push_back(bench::make_locker_on(scheme, path));
+        locks.back()->acquire_shared();
+      }).join();
     }
+    bench::Locker& third = *locks.emplace_back(bench::make_locker_on(scheme, directory.file(scheme + "-group")));
+    contest.add(scheme + ", in and out of an open group", scheme, [&third] {
+      third.acquire_shared();
+      third.release();
+    });
   }
-
-  report.row({"ns per pair, by batches of 100", "p10", "p50", "p90", "to its floor"});
-  const auto line = [&](int which, int floor) {
-    const Series& s = all[static_cast<std::size_t>(which)];
-    report.row({s.name, bench::text("%.0f", bench::percentile(s.ns, 10)), bench::text("%.0f", bench::median(s.ns)),
-                bench::text("%.0f", bench::percentile(s.ns, 90)),
-                bench::text("%.2f", bench::median_ratio(s.ns, all[static_cast<std::size_t>(floor)].ns))});
-    report.raw(s.name, "ns", s.ns);
-  };
-  for (const int which : {raw_link, raw_link_protocol, the_link}) line(which, raw_link);
-  for (const int which : {raw_renames, raw_mkdir, raw_mkdir_protocol, the_mkdir}) line(which, raw_renames);
-  const double link_ratio = bench::median_ratio(all[the_link].ns, all[raw_link].ns);
-  if (directory.file_system() == "tmpfs") {
-    // A link is so cheap there that the number, the look and two byte locks weigh more; and no directory needs to be
-    // kept where making one costs less than renaming it, so the mkdir scheme has no target.
-    report.reach("link scheme to raw link + unlink", "ratio", link_ratio, 2.1);
-    return 0;
-  }
-  report.reach("link scheme to raw link + unlink", "ratio", link_ratio, 2.0);
-  report.reach("mkdir scheme to two raw renames", "ratio", bench::median_ratio(all[the_mkdir].ns, all[raw_renames].ns),
-               1.5);
-  report.reach("mkdir scheme to raw mkdir + rmdir", "ratio", bench::median_ratio(all[the_mkdir].ns, all[raw_mkdir].ns),
-               1.0);
+  contest.run(arguments.rounds(300));
+  contest.print(report);
+  say_reaches(contest, directory.file_system() != "tmpfs", report);
 }

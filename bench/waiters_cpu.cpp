@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "driver.hpp"
+#include "lockers.hpp"
 
 namespace {
 
@@ -75,14 +76,16 @@ int main(int argc, char** argv) {
   const bench::Arguments arguments(argc, argv);
   const bench::WorkDirectory directory(arguments.directory);
   bench::Report report("processor time of 50 waiters over 5 s", arguments, directory);
-  report.row({"ms in all", "beginning", "5 s asleep", "all leaving"});
+  report.table({"ms in all", "beginning", "5 s asleep", "all leaving"});
   std::vector<std::pair<std::string, double>> targets;
-  for (const std::string& name : bench::contestants()) {
+  std::vector<std::string> contestants = bench::schemes();
+  contestants.emplace_back(bench::raw_flock);
+  for (const std::string& name : contestants) {
     const Result result = measure(name, arguments.quick ? 500ms : 5000ms, directory);
     report.row({name, bench::text("%.1f", result.entering_ms), bench::text("%.2f", result.waiting_ms),
                 bench::text("%.1f", result.leaving_ms)});
     report.raw(name, "ms beginning, asleep, leaving", {result.entering_ms, result.waiting_ms, result.leaving_ms});
-    if (name != "flock") targets.emplace_back(name, result.waiting_ms);
+    if (bench::is_scheme(name)) targets.emplace_back(name, result.waiting_ms);
   }
   for (const auto& [name, value] : targets) report.reach(name + ", 50 waiters asleep for 5 s", "ms", value, 10);
 }
