@@ -29,6 +29,11 @@ Json to_json(const lockfile::Holder& holder) {
   json["reason"] = holder.reason;
   json["nonce"] = holder.nonce;
   json["number"] = holder.number;
+  using Milliseconds = std::chrono::milliseconds;
+  json["lease_ms"] = holder.lease.count() != 0 ? Json(holder.lease.count()) : Json(nullptr);
+  json["lease_left_ms"] =
+      holder.lease_left ? Json(std::chrono::ceil<Milliseconds>(*holder.lease_left).count()) : Json(nullptr);
+  json["expired"] = holder.expired;
   return json;
 }
 

@@ -4,6 +4,7 @@
 #include "child.hpp"
 #include "commands.hpp"
 #include "exit_status.hpp"
+#include "lease.hpp"
 #include "options.hpp"
 #include "supervise.hpp"
 #include "text.hpp"
@@ -32,6 +33,7 @@ struct RunOptions {
   bool try_only = false;
   bool shared = false;
   std::optional<int> conflict_status;
+  OnLost on_lost = OnLost::kill;
   lockfile::Options lock;
 };
 
@@ -130,8 +132,11 @@ bool is_unsupported(const std::error_code& error) {
 void release(lockfile::Lock& lock, const RunOptions& options) {
   const std::string name = quote(lock_file_of(options.path, options.lock.scheme));
   std::error_code error;
+  const auto left = lock.lease_left();
   lock.release(error);
-  if (error == lockfile::errc::not_locked || error == lockfile::errc::not_my_lock) {
+  if (left && left->count() <= 0 && error == lockfile::errc::not_locked) {
+    say(fmt::format("lost {} while the command ran: its lease ran out", name));
+  } else if (error == lockfile::errc::not_locked || error == lockfile::errc::not_my_lock) {
     std::error_code no_look;  // then the message goes without it
     const auto holder = lock.holder(no_look);
     say(fmt::format("lost {} while the command ran: it was broken by force{}", name,
@@ -168,12 +173,15 @@ class Descriptor {
   int number_;
 };
 
+bool has_lease(const RunOptions& options) { return options.lock.lease.count() != 0; }
+
 // Names the command in the record. Nothing when that failed: the command must not run then.
 std::optional<OnOurDeath> hand_over(lockfile::Lock& lock, const RunOptions& options, const Child& child) {
   std::error_code error;
   lock.hand_over(child.pid(), error);
   if (!error) {
-    return OnOurDeath::lives_on;
+    // Without us nobody renews, and the command would go on beside the next one.
+    return has_lease(options) ? OnOurDeath::dies : OnOurDeath::lives_on;
   }
   if (is_unsupported(error)) {
     say(fmt::format("note: the hold of {} cannot be handed over ({} scheme): the command will be killed if lockctl is",
@@ -200,11 +208,27 @@ int run_command(lockfile::Lock& lock, const RunOptions& options, const BlockedSi
   if (!fate) {
     return status(Exit::cannot_create);
   }
+  std::optional<LeaseWatch> lease;
+  if (has_lease(options)) {
+    try {
+      lease.emplace(lock, options.lock.lease, options.on_lost, lock_file_of(options.path, options.lock.scheme));
+    } catch (const lockfile::Error& error) {
+      return status_of_failure(error);
+    }
+    if (lease->is_lost()) {
+      say(fmt::format("lost {} before the command could start: its lease ran out",
+                      quote(lock_file_of(options.path, options.lock.scheme))));
+      return status(Exit::cannot_create);
+    }
+  }
   Terminal terminal;
-  Supervisor supervisor(child, terminal, signals);
+  Supervisor supervisor(child, terminal, signals, lease ? &*lease : nullptr);
   supervisor.settle();
   child.let_go(*fate);
   const int wait_status = supervisor.wait_for_end();
+  if (lease) {
+    lease->end();
+  }
   release(lock, options);
   const int result = status_of_command(options, child, wait_status);
   if (const int key = supervisor.ended_by_key(); key != 0 && ::getpgrp() != ::getpid()) {
@@ -260,17 +284,35 @@ lockfile::Access access_of(const std::string& who) {
   return who == "group" ? lockfile::Access::group : lockfile::Access::by_umask;
 }
 
+std::chrono::milliseconds lease_of(const std::string& text) {
+  const auto time = parse_duration(text);
+  constexpr Seconds shortest{0.1};
+  constexpr Seconds longest{100.0 * 86400};
+  if (!time || *time < shortest || *time > longest) {
+    throw CLI::ValidationError(fmt::format("--lease: {} is no duration from 100ms to 100d", quote(text)));
+  }
+  return std::chrono::duration_cast<std::chrono::milliseconds>(*time);
+}
+
+OnLost on_lost_of(const std::string& what) {
+  return what == "warn" ? OnLost::warn : what == "term" ? OnLost::term : OnLost::kill;
+}
+
 constexpr std::string_view footer =
     R"(The exit status is the command's; 128+N when signal N ended it. Others: see 'lockctl --help'.
 The lock is held until the command has ended, also when lockctl is killed. The command finds LOCKCTL_HELD=1 and
 LOCKCTL_PATH (the path, absolute) in its environment; with --fence also LOCKCTL_FENCE, a number that is larger in every
 later run with --fence on this path: whoever gets it with each write can refuse the writes of a run that was broken.
+With --lease the lock is renewed while lockctl runs. A third of DURATION before it would run out unrenewed, or when it is
+broken, the command's process group gets SIGTERM, and a quarter of DURATION later SIGKILL; when lockctl is killed, so is
+the command.
 SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to its process group.
 
 Examples:
   lockctl run /var/spool/app --timeout 1m -- ./deliver --all
   lockctl run ledger --try -- sh -c 'echo paid >> ledger'
   lockctl run catalogue --shared -- ./report        # many reports at once, none while `lockctl run catalogue` updates
+  lockctl run /net/queue --lease 30s -- ./work      # taken over by another host when this one is gone for 30 s
   lockctl run /srv/pages --fence -- sh -c 'upload --if-newer-than "$LOCKCTL_FENCE" /srv/pages')";
 
 }  // namespace
@@ -293,6 +335,20 @@ void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& comm
       ->add_flag("--fence", options->lock.fence,
                  "number this hold, larger than any before on PATH: LOCKCTL_FENCE; kept in PATH.lock.fence")
       ->excludes(shared);
+  CLI::Option* const lease =
+      run_app
+          ->add_option_function<std::string>(
+              "--lease", [options](const std::string& text) { options->lock.lease = lease_of(text); },
+              "the lock ends by itself unless renewed, which lockctl does: for holders on other hosts")
+          ->excludes(shared)
+          ->type_name("DURATION");
+  run_app
+      ->add_option_function<std::string>(
+          "--on-lost", [options](const std::string& what) { options->on_lost = on_lost_of(what); },
+          "when the lease cannot be renewed: kill the command (SIGTERM, then SIGKILL), term (SIGTERM only) or warn")
+      ->check(CLI::IsMember({"kill", "term", "warn"}).description(""))
+      ->needs(lease)
+      ->type_name("WHAT");
   run_app->add_option("--reason", options->lock.reason, "shown to whoever asks who holds it; at most 400 bytes")
       ->type_name("TEXT");
   add_scheme(*run_app, options->lock.scheme);

@@ -1,6 +1,7 @@
 // `lockctl status`: who holds these locks. Looks only, so it works in a directory that may only be read.
 #include "address.hpp"
 #include "commands.hpp"
+#include "duration.hpp"
 #include "exit_status.hpp"
 #include "json.hpp"
 #include "options.hpp"
@@ -16,6 +17,8 @@
 
 namespace lockctl {
 namespace {
+
+using namespace std::chrono_literals;
 
 struct StatusOptions {
   std::vector<std::string> paths;
@@ -35,7 +38,10 @@ void print_text(std::string_view path, std::string_view scheme, const std::vecto
   }
   for (const lockfile::Holder& each : holders) {
     const bool stale = each.verdict == lockfile::Verdict::dead;
-    fmt::print("{}: {}{}\n", name, stale ? "stale: " : "", escape(each.describe()));
+    const std::string left = each.lease_left && !stale ? fmt::format(", at most {} left unless it is renewed",
+                                                                     show_duration(std::max(*each.lease_left, 0ns)))
+                                                       : "";
+    fmt::print("{}: {}{}{}\n", name, stale ? "stale: " : "", escape(each.describe()), left);
   }
 }
 

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 
@@ -31,8 +32,8 @@ bool is_inside_a_pipeline() {
 
 }  // namespace
 
-Supervisor::Supervisor(Child& child, Terminal& terminal, const BlockedSignals& signals)
-    : child_(child), terminal_(terminal), signals_(signals), wants_terminal_(!is_inside_a_pipeline()) {}
+Supervisor::Supervisor(Child& child, Terminal& terminal, const BlockedSignals& signals, LeaseWatch* lease)
+    : child_(child), terminal_(terminal), signals_(signals), lease_(lease), wants_terminal_(!is_inside_a_pipeline()) {}
 
 void Supervisor::settle() {
   if (wants_terminal_ && terminal_.is_ours()) {
@@ -42,11 +43,15 @@ void Supervisor::settle() {
 
 int Supervisor::wait_for_end() {
   while (!ended_) {
-    pollfd event{signals_.descriptor(), POLLIN, 0};
-    if (::poll(&event, 1, -1) > 0) {
+    std::array<pollfd, 2> events{pollfd{signals_.descriptor(), POLLIN, 0},
+                                 pollfd{lease_ != nullptr ? lease_->descriptor() : -1, POLLIN, 0}};
+    if (::poll(events.data(), events.size(), lease_ != nullptr ? lease_->quiet_ms() : -1) > 0) {
       while (const auto caught = signals_.next()) {
         handle(*caught);
       }
+    }
+    if (lease_ != nullptr && !ended_) {
+      lease_->act(child_);
     }
   }
   ended_in_foreground_ = terminal_.is_lent();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "child.hpp"
+#include "lease.hpp"
 #include "signals.hpp"
 #include "terminal.hpp"
 
@@ -13,7 +14,8 @@ inline constexpr std::initializer_list<int> supervised_signals{SIGHUP,  SIGINT, 
 
 class Supervisor {
  public:
-  Supervisor(Child& child, Terminal& terminal, const BlockedSignals& signals);
+  /// `lease`: what to act for besides; null: nothing.
+  Supervisor(Child& child, Terminal& terminal, const BlockedSignals& signals, LeaseWatch* lease = nullptr);
 
   /// Puts the command into the foreground if we are there ourselves. Call it before the command is let go.
   void settle();
@@ -33,6 +35,7 @@ class Supervisor {
   Child& child_;
   Terminal& terminal_;
   const BlockedSignals& signals_;
+  LeaseWatch* lease_;
   bool wants_terminal_;
   bool stopped_ = false;
   bool ended_ = false;

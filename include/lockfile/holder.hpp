@@ -52,6 +52,13 @@ struct Holder {
   std::uint32_t uid = 0;  ///< owner of the lock file
   /// When the lock file was linked, by the file system's clock. For people; never compared.
   std::optional<std::chrono::system_clock::time_point> since;
+  /// It ends by itself, unless it is renewed, after so long; 0: it has no lease. See `Options::lease`.
+  std::chrono::milliseconds lease{0};
+  /// The lease is over, by what this lock object has seen of it: the next caller takes the lock over.
+  bool expired = false;
+  /// How long it lasts yet unless it is renewed, and at most: counted from the first look of this lock object that
+  /// showed its last renewal. Nothing: no lease, or not looked at by a lock object.
+  std::optional<std::chrono::nanoseconds> lease_left;
   bool this_process = false;  ///< it is a hold of the very process that looked
 
   /// `held by pid 4711 on build-7 (rsync) since 12:03:11 (alive)`

@@ -38,6 +38,8 @@ class Engine;
 /// | held, other | waits            | NotMyLock           | nothing    |
 /// | lost        | a new hold       | NotLocked/NotMyLock | nothing    |
 ///
+/// With `Options::lease` a hold also ends by itself: then it is lost, and `i_am_locking()` is false.
+///
 /// Identity: (lock object, thread); with `Options::threaded == false` the lock object alone. Re-entry by the same
 /// identity is counted: release as often as you acquired. A break drops the whole count. A second object on the same
 /// lock in the same thread fails at once with `std::errc::resource_deadlock_would_occur`.
@@ -124,6 +126,22 @@ class Lock {
   /// broken and does not know it can do no harm. 0: no number was asked for, the hold is shared, or there is none. Not
   /// a look: a hold that was broken keeps its number until it is released. Touches no file; in a forked child it is 0.
   [[nodiscard]] std::uint64_t fence() const noexcept;
+
+  // --- leases (`Options::lease`), and being told of a loss ---
+
+  /// Makes the hold of this thread last for its ttl anew, counted from the beginning of this call. Throws `NotLocked`
+  /// or `NotMyLock` when the hold is lost: its lease had run out before the renewal was confirmed, or it was broken.
+  /// `LockFailed`: it was not renewed, for another cause, and may be tried again until it runs out. Waits for the disk
+  /// or the file server. `LeaseKeeper` (lease_keeper.hpp) calls it in time, on a thread of its own.
+  void renew();
+  void renew(std::error_code& ec) noexcept;
+  /// How long the lease of the hold of this thread lasts yet, by this host's clock (CLOCK_BOOTTIME); not positive: it
+  /// is over. Not a look at any file. Nothing: no hold, or none with a lease.
+  [[nodiscard]] std::optional<std::chrono::nanoseconds> lease_left() const noexcept;
+  /// A stop is requested on it as soon as the hold of this thread is known to be lost: by a verb of this object that
+  /// finds it so, or by a `LeaseKeeper`, which looks. Callbacks run on the thread that finds out, with nothing locked.
+  /// Where there is no hold, it has been requested already. In a forked child, ask anew. Throws `std::bad_alloc`.
+  [[nodiscard]] std::stop_token lost() const;
 
   // --- the standard's verbs (Lockable and TimedLockable) ---
 
@@ -244,6 +262,7 @@ class Lock {
       return {deadline - Clock::now(), std::move(stop)};
     }
   }
+  friend class LeaseKeeper;
   bool try_acquire(Mode mode, const Wait& wait);
   bool try_upgrade(const Wait& wait);
   void downgrade_quietly(Mode to) noexcept;

@@ -7,6 +7,7 @@
 #include <lockfile/holder.hpp>
 #include <lockfile/inspect.hpp>
 #include <lockfile/kernel_file_lock.hpp>
+#include <lockfile/lease_keeper.hpp>
 #include <lockfile/lock.hpp>
 #include <lockfile/lock_all.hpp>
 #include <lockfile/open.hpp>

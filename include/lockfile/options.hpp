@@ -1,6 +1,7 @@
 // What a lock object can be told when it is made.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -25,6 +26,11 @@ struct Options {
   /// True: every exclusive hold gets a number, larger than that of every earlier one on this path: see `Lock::fence`.
   /// It costs two writes to the disk for each acquire (fsync(2) of a file and of its directory).
   bool fence = false;
+  /// Not 0: a hold ends by itself after so long unless it is renewed, so that a holder on another host whose death
+  /// nobody can prove does not keep the lock for ever. Who renews is `LeaseKeeper` (lease_keeper.hpp), or you, by
+  /// `Lock::renew()`. Exclusive holds of lock files only. Choose it some times longer than a file server may be away: a
+  /// hold that could not be renewed in time is lost.
+  std::chrono::milliseconds lease{0};
   /// Scheme kernel: remove the file at the last release, if it has a record of ours in it. Refused for flock
   /// (`std::errc::invalid_argument`): flock(1) does not look whether the file that it has locked still is there, and
   /// two would hold. The lock-file schemes remove their files anyway.

@@ -93,8 +93,15 @@ class Attempt {
   virtual void end_conversion() noexcept {}
   /// A fresh look: is it still held? False with `why` set: it cannot be told now, which is no loss.
   virtual bool still_held(std::error_code& why) noexcept = 0;
-  /// When one of these fires the hold may have been lost. Empty: no event tells; ask `still_held`.
-  [[nodiscard]] virtual std::span<const Watch> lost() const noexcept { return {}; }
+  /// When one of these fires the hold may have been lost. Empty: no event tells; ask `still_held`. Made anew at each
+  /// call and good until the next; asked for only by those who watch over a hold (`LeaseKeeper`).
+  [[nodiscard]] virtual std::span<const Watch> lost() noexcept { return {}; }
+  /// Makes the lease of the hold last anew, from the beginning of this call. `errc::not_locked` or `errc::not_my_lock`:
+  /// the hold is lost. Any other error: it was not renewed, and may be tried again. May wait for the disk or the
+  /// server.
+  virtual std::error_code renew() noexcept;
+  /// When the lease ends, in time since boot (CLOCK_BOOTTIME). Nothing: the hold has none.
+  [[nodiscard]] virtual std::optional<std::chrono::nanoseconds> lease_end() const noexcept { return std::nullopt; }
   /// Close descriptors and touch no file: in a forked child the hold is the parent's; and a hold that was handed over
   /// goes on without us.
   virtual void abandon() noexcept = 0;
@@ -117,6 +124,7 @@ struct Traits {
   bool upgradable = false;      ///< one hold beside the readers can become the writer
   bool fair = false;            ///< waiters of several processes of one host enter in the order in which they came
   bool fence = false;           ///< numbers its acquisitions
+  bool lease = false;           ///< an exclusive hold may end by itself, unless it is renewed
   bool crash_recovery = false;  ///< a holder that was killed is replaced by the next caller
   bool forced_break = false;    ///< a hold can be broken by force, and no later one with it
   bool across_hosts = false;    ///< excludes processes of several hosts

@@ -26,6 +26,7 @@ Claim::Claim(std::shared_ptr<Directory> directory, const Names& names, const Cla
   const os::Identity& self = directory_->process().identity();
   record_.scheme = terms.scheme.empty() ? "link" : terms.scheme;
   record_.reason = terms.reason;
+  record_.lease = terms.lease;
   record_.boot = self.boot;
   record_.host = self.host;
   record_.pid_namespace = self.pid_namespace;
@@ -214,6 +215,15 @@ os::Status Claim::name_child(std::int64_t pid, std::uint64_t start) noexcept {
   record_.child = pid;
   record_.child_start = start;
   return write_head();
+}
+
+os::Status Claim::renew() noexcept {
+  if (!descriptor_is_ours()) return EBADF;
+  ++record_.renewals;
+  const auto line = format_lease(record_);
+  const auto put = system().write(file_.get(), {line.data(), line.size()}, head_size);
+  if (!put.ok()) return put.error;
+  return put.value == line.size() ? system().sync(file_.get()) : static_cast<os::Status>(ENOSPC);
 }
 
 os::Status Claim::give_up() noexcept {

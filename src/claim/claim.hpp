@@ -21,7 +21,8 @@ namespace lockfile::claim {
 struct ClaimTerms {
   Access access = Access::by_umask;
   std::string reason;
-  std::string_view scheme;  ///< empty: link where the trial passes, else mkdir
+  std::string_view scheme;             ///< empty: link where the trial passes, else mkdir
+  std::chrono::milliseconds lease{0};  ///< 0: none
 };
 
 class Claim {
@@ -48,6 +49,8 @@ class Claim {
   [[nodiscard]] bool number_is_used() const noexcept { return number_used_; }
   /// Names the process that the hold lasts for besides this one.
   [[nodiscard]] os::Status name_child(std::int64_t pid, std::uint64_t start) noexcept;
+  /// Writes another count of renewals, and waits for the disk or the server (fsync(2)).
+  [[nodiscard]] os::Status renew() noexcept;
   /// Gives the hold and the claim up where W may not be removed: the guard first, then the mark, whose write is the
   /// event that wakes waiters. A close alone would not do: its event goes out before the locks drop (and a forked
   /// child's copy keeps them). The claim is of no more use.

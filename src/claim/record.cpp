@@ -165,7 +165,7 @@ class Filler {
 std::array<char, head_size> format_head(const Record& record) noexcept {
   std::array<char, head_size> head{};
   Filler out(head);
-  out.text("lockfile 1\nstate: ");
+  out.text(record.lease.count() != 0 ? "lockfile 2\nstate: " : "lockfile 1\nstate: ");
   out.padded(record.released ? "released" : "live", 8);
   out.text("\nmode: ");
   out.padded(to_string(record.mode), 10);
@@ -185,9 +185,27 @@ std::array<char, head_size> format_head(const Record& record) noexcept {
   return head;
 }
 
+std::array<char, lease_size> format_lease(const Record& record) noexcept {
+  std::array<char, lease_size> line{};
+  Filler out(line);
+  out.text("lease: ");
+  out.number(static_cast<std::uint64_t>(record.lease.count()), 10);
+  out.text(" ");
+  out.number(record.renewals, 20);
+  const std::uint32_t sum = checksum(out.done());
+  out.text(" ");
+  out.number<16>(sum, 8);
+  out.text("\n");
+  return line;
+}
+
 std::string format(const Record& record) {
   const auto head = format_head(record);
   std::string text(head.data(), head.size());
+  if (record.lease.count() != 0) {
+    const auto lease = format_lease(record);
+    text.append(lease.data(), lease.size());
+  }
   const auto line = [&](std::string_view key, std::string_view value) {
     text.append(key).append(": ").append(printable(value)).append("\n");
   };
@@ -225,6 +243,8 @@ Reading parse(std::string_view bytes, Record& record) {
   const int version = in.number<int>(magic, '\n');
   if (!in.good()) return Reading::foreign;
   if (version > record_version) return Reading::newer;
+  record.lease = std::chrono::milliseconds(version > 1 ? 1 : 0);  // how long it is comes after the head
+  record.renewals = 0;
 
   in.expect("state: ");
   record.released = in.left().starts_with("released");
@@ -243,7 +263,17 @@ Reading parse(std::string_view bytes, Record& record) {
   const auto head = format_head(record);
   if (!in.good() || !bytes.starts_with(std::string_view(head.data(), head.size()))) return Reading::foreign;
 
-  in = Reader(bytes.substr(head.size()));
+  bytes.remove_prefix(head.size());
+  if (version > 1) {
+    in = Reader(bytes);
+    record.lease = std::chrono::milliseconds(in.number<std::int64_t>("lease: ", ' '));
+    record.renewals = in.number<std::uint64_t>("", ' ');
+    if (!in.good() || record.lease.count() == 0 || record.lease > longest_lease) return Reading::foreign;
+    const auto line = format_lease(record);
+    if (!bytes.starts_with(std::string_view(line.data(), line.size()))) return Reading::foreign;
+    bytes.remove_prefix(line.size());
+  }
+  in = Reader(bytes);
   record.scheme = in.text("scheme: ");
   record.nonce = in.text("nonce: ");
   record.boot = in.text("boot: ");

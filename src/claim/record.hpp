@@ -5,6 +5,7 @@
 #include <lockfile/holder.hpp>
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -21,6 +22,10 @@ struct Record {
   std::int64_t thread = 0;
   std::int64_t child = 0;  ///< the process it was handed to; 0: none
   std::uint64_t child_start = 0;
+
+  // The lease, where it has one: a line of fixed size after the head, written in place by each renewal.
+  std::chrono::milliseconds lease{0};  ///< its ttl, which never changes; 0: the hold does not end by itself
+  std::uint64_t renewals = 0;          ///< of this claim: never the same again
 
   // The rest never changes.
   std::string scheme;
@@ -41,13 +46,20 @@ struct Record {
   [[nodiscard]] bool operator==(const Record&) const = default;
 };
 
-inline constexpr int record_version = 1;
+/// Version 2 is version 1 with a lease. A reader of version 1 takes it for held, by somebody unknown.
+inline constexpr int record_version = 2;
 /// A record is at most this long; a longer file is not one.
 inline constexpr std::size_t longest_record = 4096;
 inline constexpr std::size_t longest_reason = 400;
 
 inline constexpr std::size_t head_size = 145;
 [[nodiscard]] std::array<char, head_size> format_head(const Record& record) noexcept;
+
+/// What fits the ten digits of its line.
+inline constexpr std::chrono::milliseconds longest_lease{9'999'999'999};
+inline constexpr std::size_t lease_size = 48;
+[[nodiscard]] std::array<char, lease_size> format_lease(const Record& record) noexcept;
+
 [[nodiscard]] std::string format(const Record& record);
 
 enum class Reading : std::uint8_t {

@@ -241,6 +241,9 @@ Holder Word::holder_in(const Look& look, const Member& member) const {
   holder.thread = record.thread;
   holder.program = record.program;
   holder.reason = record.reason;
+  holder.lease = record.lease;
+  holder.expired = look.expired;
+  holder.lease_left = look.lease_left;
   const os::Identity& self = directory_->process().identity();
   holder.this_process = member.processes_visible && record.pid == self.pid &&
                         (record.start == self.start || record.time_namespace != self.time_namespace);
@@ -487,6 +490,27 @@ bool Word::remove_byte_reaches_holder(const Look& look) const {
   if (directory_->local()) return look.record.guarded;
   return directory_->locks_reach() ||
          (!self.boot.empty() && self.boot == look.record.boot && self.host == look.record.host);
+}
+
+// Whoever holds has fenced itself by now, and may live: its release races with this as with a forced break. That the
+// lease is over has been seen, and stays true while the hold and its count are the same.
+Removal Word::break_expired(const Look& look) const {
+  if (!remove_byte_reaches_holder(look)) {
+    return {Removal::Result::refused, make_error_code(errc::cannot_break),
+            "cannot remove '" + names_->word() + "', whose lease has expired: byte locks do not reach its host"};
+  }
+  Removal removal;
+  const os::File file = open_for_removal(look, removal);
+  if (!file.is_open()) return removal;
+  const auto still = still_is(look);
+  if (!still.ok()) return refused(still.error, look, "cannot look at '" + names_->word() + "'");
+  if (!still.value) return {};
+  const auto bytes = read_record_bytes(system(), file.get());
+  if (!bytes.ok()) return refused(bytes.error, look, "cannot read '" + names_->word() + "'");
+  Record now;
+  const bool the_same = parse(bytes.value, now) == Reading::record && now.nonce == look.record.nonce &&
+                        now.number == look.record.number && now.renewals == look.record.renewals;
+  return the_same ? remove(look) : Removal{};
 }
 
 Removal Word::break_forced(const Holder* hold, bool foreign_too) const {

@@ -95,6 +95,9 @@ struct Look {
   Judgement judgement{Verdict::unknown, {}};
   ProcessesSeen processes;
   bool processes_visible = false;
+  bool expired = false;  ///< its lease is over, by what the caller has seen of it
+  /// How long the lease lasts yet, as far as the caller has seen.
+  std::optional<std::chrono::nanoseconds> lease_left;
   std::optional<Group> group;  ///< then `judgement` and `processes` are those of a member that keeps W, if one does
 };
 
@@ -157,6 +160,8 @@ class Word {
 
   /// Removes a hold that `look` judged dead.
   [[nodiscard]] Removal break_stale(Look& look) const;
+  /// Removes a hold that `look` found expired.
+  [[nodiscard]] Removal break_expired(const Look& look) const;
   /// Removes that hold (nonce and number), or, where `hold` is null, whoever holds now.
   [[nodiscard]] Removal break_forced(const Holder* hold, bool foreign_too) const;
 

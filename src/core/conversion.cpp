@@ -19,7 +19,7 @@ bool is_lost(const std::error_code& code) noexcept { return code == errc::not_my
 
 // Nothing: it may be tried.
 std::optional<Outcome> Engine::begin_conversion(State& state, std::int64_t identity, Mode to, bool& had_one) {
-  const os::MutexGuard guard(state.process.system(), state.mutex);
+  const Locked guard(state);
   Hold* const mine = hold_of(state, identity);
   if (mine == nullptr) {
     had_one = lost_of(state, identity) != nullptr || state.inherited > 0;
@@ -28,10 +28,13 @@ std::optional<Outcome> Engine::begin_conversion(State& state, std::int64_t ident
   const Hold& hold = *mine;
   if (hold.mode == to) {
     std::error_code why;
-    if (hold.attempt->still_held(why)) return Outcome{};
+    if (still_held(hold, why)) return Outcome{};
     if (why) return Outcome{why, "cannot look at the hold", {}};
     note_lost(state, *mine);
     return nothing_to_release();
+  }
+  if (lease_.count() != 0) {
+    return Outcome{std::make_error_code(std::errc::operation_not_supported), "only exclusive holds have leases", {}};
   }
   if (hold.mode == Mode::shared) {
     return would_deadlock("held shared: two that wait for each other to leave would wait for ever");
@@ -44,7 +47,7 @@ std::optional<Outcome> Engine::begin_conversion(State& state, std::int64_t ident
 }
 
 Step Engine::convert_step(State& state, std::int64_t identity, Mode to) {
-  const os::MutexGuard guard(state.process.system(), state.mutex);
+  const Locked guard(state);
   Hold* const mine = hold_of(state, identity);
   // Another thread of this identity has released it meanwhile.
   if (mine == nullptr) return Failed{errc::not_my_lock, {}, {}};

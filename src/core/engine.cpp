@@ -55,6 +55,9 @@ std::string message_for(Verb verb, const std::string& display, const Outcome& ou
     case Verb::hand_over:
       text += "hand over '" + display + "'";
       break;
+    case Verb::renew:
+      text += "renew the lease of '" + display + "'";
+      break;
   }
   if (!outcome.what.empty()) text += ": " + outcome.what;
   const bool holder_says_it = outcome.by && outcome.code == errc::already_locked;
@@ -93,12 +96,14 @@ Engine::Engine(std::string path, std::string display, std::unique_ptr<Scheme> sc
       display_(std::move(display)),
       threaded_(options.threaded),
       fence_(options.fence),
+      lease_(options.lease),
       scheme_(std::move(scheme)),
       traits_(scheme_->traits()),
       state_(std::make_unique<State>(os::Process::current())) {}
 
 bool any_lives(const std::vector<Holder>& holders) noexcept {
-  return std::any_of(holders.begin(), holders.end(), [](const Holder& each) { return each.verdict != Verdict::dead; });
+  return std::any_of(holders.begin(), holders.end(),
+                     [](const Holder& each) { return each.verdict != Verdict::dead && !each.expired; });
 }
 
 Engine::~Engine() {
@@ -165,6 +170,7 @@ Line* Engine::line_of(State& state) const {
 // The hold was broken, or lost to somebody: its thread will still release as often as it acquired. There is room for
 // the note since the hold was granted.
 void Engine::note_lost(State& state, Hold& hold) {
+  tell_lost(state, hold);
   const Hold old = take(state, hold);
   (void)old.attempt->release();  // finds that it is lost, and touches nothing
   if (Lost* const earlier = lost_of(state, old.identity)) {
@@ -187,7 +193,7 @@ std::optional<Step> Engine::re_enter(State& state, const Request& request) {
   Hold* const hold = hold_of(state, identity_of(request.thread));
   if (hold == nullptr) return std::nullopt;
   std::error_code why;
-  if (hold->attempt->still_held(why)) {
+  if (still_held(*hold, why)) {
     if (hold->mode != request.mode) {
       return Failed{
           std::make_error_code(std::errc::resource_deadlock_would_occur),
@@ -246,7 +252,7 @@ Step Engine::step_and_keep(State& state, Asking& asking) {
 
 // Blocked without a try where others of this process wait already.
 Step Engine::first_try(State& state, Asking& asking, bool at_once) {
-  const os::MutexGuard guard(state.process.system(), state.mutex);
+  const Locked guard(state);
   if (!state.holds.empty()) {
     if (auto entered = re_enter(state, asking.request)) return *std::move(entered);
   }
@@ -256,7 +262,7 @@ Step Engine::first_try(State& state, Asking& asking, bool at_once) {
 }
 
 Step Engine::step_again(State& state, Asking& asking) {
-  const os::MutexGuard guard(state.process.system(), state.mutex);
+  const Locked guard(state);
   if (!threaded_) {
     // Another thread of ours may have been granted meanwhile.
     if (auto entered = re_enter(state, asking.request)) return *std::move(entered);
@@ -288,19 +294,25 @@ void Engine::withdraw(State& state, std::unique_ptr<Attempt>& attempt) noexcept 
 bool Engine::can(Mode mode) const noexcept {
   switch (mode) {
     case Mode::shared:
-      return traits_.shared;
+      return traits_.shared && lease_.count() == 0;
     case Mode::upgradable:
-      return traits_.upgradable;
+      return traits_.upgradable && lease_.count() == 0;
     case Mode::exclusive:
       break;
   }
-  return !fence_ || traits_.fence;
+  return (!fence_ || traits_.fence) && (lease_.count() == 0 || traits_.lease);
 }
 
 Outcome Engine::refused(Mode mode) {
   State& state = this->state();
   const os::MutexGuard guard(state.process.system(), state.mutex);
-  const std::string what = mode == Mode::exclusive ? "fences" : std::string(to_string(mode)) + " mode";
+  const bool lease = lease_.count() != 0 && (mode != Mode::exclusive || !traits_.lease);
+  if (lease && traits_.lease) {
+    return {std::make_error_code(std::errc::operation_not_supported), "only exclusive holds have leases", {}};
+  }
+  const std::string what = lease                     ? "leases"
+                           : mode == Mode::exclusive ? "fences"
+                                                     : std::string(to_string(mode)) + " mode";
   return {std::make_error_code(std::errc::operation_not_supported),
           "scheme '" + std::string(scheme_->name()) + "' has no " + what,
           {}};
@@ -389,7 +401,7 @@ Outcome Engine::release() {
 
 Outcome Engine::unlock(bool& had_one) {
   State& state = this->state();
-  const os::MutexGuard guard(state.process.system(), state.mutex);
+  const Locked guard(state);
   Outcome outcome = release_in(state, had_one);
   if (had_one) state.last_error = outcome.code;
   return outcome;
@@ -401,7 +413,7 @@ Outcome Engine::release_in(State& state, bool& had_one) {
   if (Hold* const mine = hold_of(state, identity)) {
     if (mine->count == 1) return end_hold(state, *mine);
     std::error_code unsure;  // then the last release tells
-    if (mine->attempt->still_held(unsure) || unsure) {
+    if (still_held(*mine, unsure) || unsure) {
       --mine->count;
       return {};
     }
@@ -421,7 +433,9 @@ Outcome Engine::release_in(State& state, bool& had_one) {
 
 Outcome Engine::end_hold(State& state, Hold& hold) {
   Hold ended = take(state, hold);
-  const std::error_code error = ended.attempt->release();
+  std::error_code error = ended.attempt->release();
+  if (error == errc::not_locked || error == errc::not_my_lock) tell_lost(state, ended);
+  if (!error && ended.trust && ended.trust->lost.stop_requested()) error = errc::not_locked;
   keep(state, std::move(ended.attempt));
   if (!error) return {};
   Outcome outcome{error, {}, {}};
@@ -447,10 +461,13 @@ Outcome Engine::nothing_to_release() {
 bool Engine::i_am_locking() noexcept {
   try {
     State& state = this->state();
-    const os::MutexGuard guard(state.process.system(), state.mutex);
+    const Locked guard(state);
     std::error_code unsure;  // not to be told is not ours: the caller is to stop, not to go on
     Hold* const mine = my_hold(state);
-    return mine != nullptr && mine->attempt->still_held(unsure);
+    if (mine == nullptr) return false;
+    const bool held = still_held(*mine, unsure);
+    if (!held && !unsure) tell_lost(state, *mine);
+    return held;
   } catch (const std::bad_alloc&) {
     return false;  // only in a forked child, which holds nothing
   }

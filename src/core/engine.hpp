@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/lines.hpp"
+#include "core/trust.hpp"
 #include "core/waiting.hpp"
 #include "os/process.hpp"
 
@@ -33,10 +34,10 @@ struct Outcome {
 };
 
 /// Which verb failed, for the message and the type of exception.
-enum class Verb : std::uint8_t { lock, release, upgrade, downgrade, tell, break_it, hand_over };
+enum class Verb : std::uint8_t { lock, release, upgrade, downgrade, tell, break_it, hand_over, renew };
 [[noreturn]] void raise(Verb verb, const std::string& display, const std::string& path, Outcome outcome);
 
-/// Does one of them live, or may?
+/// Does one of them hold: may it live, and has its lease not run out?
 [[nodiscard]] bool any_lives(const std::vector<Holder>& holders) noexcept;
 
 class Engine {
@@ -65,6 +66,29 @@ class Engine {
   [[nodiscard]] Outcome share_guard(int& descriptor);
   [[nodiscard]] std::uint64_t fence() noexcept;
 
+  // Leases, and being told of a loss: in trust.cpp.
+  [[nodiscard]] Outcome renew();
+  /// Nothing: the calling thread holds nothing, or without a lease.
+  [[nodiscard]] std::optional<std::chrono::nanoseconds> lease_left() noexcept;
+  /// Of the hold of the calling thread; where there is none, a request has been made already.
+  [[nodiscard]] std::stop_token lost();
+  /// A hold, for somebody who watches over it from another thread.
+  struct Watched {
+    std::int64_t identity = 0;
+    std::shared_ptr<Trust> trust;
+    std::chrono::milliseconds lease{0};
+  };
+  [[nodiscard]] Outcome watch_over(Watched& into);
+  enum class Kept : std::uint8_t {
+    yes,
+    unsure,  ///< it could not be looked at, or not renewed, and may go on
+    lost,
+    ended,  ///< by its holder, or it was told to be lost before
+  };
+  /// Looks whether it still is held, and renews it if `renew`. `on`: what to sleep on until the next look.
+  [[nodiscard]] Kept look_after(const Watched& watched, bool renew, std::vector<Watch>& on);
+  [[nodiscard]] os::Process& process() const noexcept { return state_->process; }
+
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] const std::string& display() const noexcept { return display_; }
   [[nodiscard]] std::string_view scheme() noexcept;
@@ -79,6 +103,7 @@ class Engine {
     std::size_t count = 1;
     std::uint64_t fence = 0;
     std::unique_ptr<Attempt> attempt;
+    std::shared_ptr<Trust> trust = nullptr;  // null: nobody wants to be told when it is lost
   };
   /// Holds that were broken, and how often their identity will still release them.
   struct Lost {
@@ -108,7 +133,21 @@ class Engine {
     std::size_t inherited = 0;                     // in a forked child: how often its parent's guards will unlock
     std::error_code last_error;
     std::shared_ptr<os::Notifier::Instance> instance;
+    std::shared_ptr<Trust> to_tell;  // of holds that were found lost
     std::unique_ptr<State> parents;
+  };
+
+  /// Locks the object's mutex, and after unlocking it tells those whose holds were found lost: what they do then may
+  /// be a verb of this object.
+  class Locked {
+   public:
+    explicit Locked(State& state) noexcept : state_(state) { state_.process.system().lock(state_.mutex); }
+    Locked(const Locked&) = delete;
+    Locked& operator=(const Locked&) = delete;
+    ~Locked();
+
+   private:
+    State& state_;
   };
 
   [[nodiscard]] State& state();
@@ -125,6 +164,10 @@ class Engine {
   [[nodiscard]] bool can(Mode mode) const noexcept;
   [[nodiscard]] Outcome refused(Mode mode);
   [[nodiscard]] std::optional<Step> re_enter(State& state, const Request& request);
+  [[nodiscard]] static bool still_held(const Hold& hold, std::error_code& why) noexcept;
+  static void tell_lost(State& state, Hold& hold) noexcept;
+  [[nodiscard]] static Trust& trust_of(Hold& hold);
+  [[nodiscard]] static Outcome renew_hold(State& state, Hold& hold);
   static void note_lost(State& state, Hold& hold);
   static void note_all_lost_to(State& state, Mode granted, std::int64_t identity);
   [[nodiscard]] Step first_try(State& state, Asking& asking, bool at_once);
@@ -151,6 +194,7 @@ class Engine {
   std::string display_;
   bool threaded_;
   bool fence_;
+  std::chrono::milliseconds lease_;
   std::unique_ptr<Scheme> scheme_;
   Traits traits_;  // the scheme's
   std::unique_ptr<State> state_;

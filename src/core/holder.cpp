@@ -47,6 +47,11 @@ std::string Holder::describe() const {
   // "alive" says it all; what is less than that needs its reason.
   if (verdict != Verdict::alive && !note.empty()) text += ": " + note;
   text += ")";
+  if (lease.count() != 0) {
+    const bool whole = lease.count() % 1000 == 0;
+    text += ", lease " + (whole ? std::to_string(lease.count() / 1000) + "s" : std::to_string(lease.count()) + "ms");
+    if (expired) text += " expired";
+  }
   if (!reason.empty()) text += ", reason: " + claim::printable(reason);
   return text;
 }

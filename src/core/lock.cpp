@@ -30,9 +30,12 @@ schemes::FilePath path_or_throw(std::string_view path) {
   return std::move(made.value);
 }
 
-void check_reason(std::string_view path, const Options& options) {
+void check_options(std::string_view path, const Options& options) {
   if (options.reason.size() > claim::longest_reason) {
     refuse(path, std::errc::invalid_argument, "the reason is longer than 400 bytes");
+  }
+  if (options.lease.count() < 0 || options.lease > claim::longest_lease) {
+    refuse(path, std::errc::invalid_argument, "the lease is negative, or longer than 115 days");
   }
 }
 
@@ -44,7 +47,7 @@ std::string lock_file_as_written(std::string_view path, bool beside) {
 
 std::unique_ptr<Engine> file_engine(std::string_view path, const Options& options) {
   schemes::FilePath file = path_or_throw(path);
-  check_reason(path, options);
+  check_options(path, options);
   const schemes::CatalogueEntry* const entry = schemes::find_scheme(options.scheme);
   if (entry == nullptr) {
     refuse(path, std::errc::invalid_argument, "there is no scheme '" + claim::printable(options.scheme) + "'");
@@ -58,7 +61,7 @@ std::unique_ptr<Engine> file_engine(std::string_view path, const Options& option
 }
 
 std::unique_ptr<Engine> scheme_engine(std::string_view path, std::unique_ptr<Scheme> scheme, const Options& options) {
-  check_reason(path, options);
+  check_options(path, options);
   return std::make_unique<Engine>(core::to_string(path_or_throw(path)), claim::printable(path), std::move(scheme),
                                   options);
 }
@@ -293,6 +296,17 @@ int Lock::share_guard(std::error_code& ec) noexcept {
   return descriptor;
 }
 
+void Lock::renew() {
+  Outcome outcome = engine_->renew();
+  if (!outcome.ok()) core::raise(Verb::renew, engine_->display(), engine_->path(), std::move(outcome));
+}
+
+void Lock::renew(std::error_code& ec) noexcept {
+  ec = without_throwing([&] { return engine_->renew(); }).code;
+}
+
+std::optional<std::chrono::nanoseconds> Lock::lease_left() const noexcept { return engine_->lease_left(); }
+std::stop_token Lock::lost() const { return engine_->lost(); }
 std::uint64_t Lock::fence() const noexcept { return engine_->fence(); }
 std::error_code Lock::last_error() const noexcept { return engine_->last_error(); }
 const std::string& Lock::path() const noexcept { return engine_->path(); }

@@ -22,35 +22,40 @@ struct KnownFileSystem {
   const char* name;
   bool local;
   bool locks_reach = true;
+  bool coherent = false;  // whoever opens a file reads what others had written and closed or synced before
 };
 
 // "Local" means: one kernel sees everything that happens on it, byte-range locks work through every name of a file,
 // and no other host can mount it at the same time in the ordinary way. What is not listed counts as network.
 constexpr std::array known_file_systems = {
-    KnownFileSystem{0xEF53, "ext4", true},              // also ext2 and ext3
-    KnownFileSystem{0x58465342, "xfs", true},           //
-    KnownFileSystem{0x9123683E, "btrfs", true},         //
-    KnownFileSystem{0x01021994, "tmpfs", true},         //
-    KnownFileSystem{0x858458F6, "ramfs", true},         //
-    KnownFileSystem{0x794C7630, "overlay", true},       //
-    KnownFileSystem{0xF2F52010, "f2fs", true},          //
-    KnownFileSystem{0x2FC12FC1, "zfs", true},           //
-    KnownFileSystem{0xCA451A4E, "bcachefs", true},      //
-    KnownFileSystem{0x52654973, "reiserfs", true},      //
-    KnownFileSystem{0x3153464A, "jfs", true},           //
-    KnownFileSystem{0x4D44, "vfat", true},              //
-    KnownFileSystem{0x2011BAB0, "exfat", true},         //
-    KnownFileSystem{0x65735546, "fuse", false, false},  //
-    KnownFileSystem{0x6969, "nfs", false},              //
-    KnownFileSystem{0xFF534D42, "cifs", false},         //
-    KnownFileSystem{0xFE534D42, "smb2", false},         //
-    KnownFileSystem{0x01021997, "9p", false, false},    // passes the host's own type through on some servers
-    KnownFileSystem{0x00C36400, "ceph", false},         //
-    KnownFileSystem{0x7461636F, "ocfs2", false},        //
-    KnownFileSystem{0x01161970, "gfs2", false},         //
-    KnownFileSystem{0x0BD00BD0, "lustre", false},       //
-    KnownFileSystem{0x5346414F, "afs", false, false},   //
+    KnownFileSystem{0xEF53, "ext4", true},                     // also ext2 and ext3
+    KnownFileSystem{0x58465342, "xfs", true},                  //
+    KnownFileSystem{0x9123683E, "btrfs", true},                //
+    KnownFileSystem{0x01021994, "tmpfs", true},                //
+    KnownFileSystem{0x858458F6, "ramfs", true},                //
+    KnownFileSystem{0x794C7630, "overlay", true},              //
+    KnownFileSystem{0xF2F52010, "f2fs", true},                 //
+    KnownFileSystem{0x2FC12FC1, "zfs", true},                  //
+    KnownFileSystem{0xCA451A4E, "bcachefs", true},             //
+    KnownFileSystem{0x52654973, "reiserfs", true},             //
+    KnownFileSystem{0x3153464A, "jfs", true},                  //
+    KnownFileSystem{0x4D44, "vfat", true},                     //
+    KnownFileSystem{0x2011BAB0, "exfat", true},                //
+    KnownFileSystem{0x65735546, "fuse", false, false},         //
+    KnownFileSystem{0x6969, "nfs", false, true, true},         //
+    KnownFileSystem{0xFF534D42, "cifs", false},                //
+    KnownFileSystem{0xFE534D42, "smb2", false},                //
+    KnownFileSystem{0x01021997, "9p", false, false},           // passes the host's own type through on some servers
+    KnownFileSystem{0x00C36400, "ceph", false, true, true},    //
+    KnownFileSystem{0x7461636F, "ocfs2", false, true, true},   //
+    KnownFileSystem{0x01161970, "gfs2", false, true, true},    //
+    KnownFileSystem{0x0BD00BD0, "lustre", false, true, true},  //
+    KnownFileSystem{0x5346414F, "afs", false, false},          //
 };
+
+// For how long a client may believe its memory of a file's attributes, and with them of its bytes: nfs(5), acregmax.
+// Others have shorter limits.
+constexpr std::chrono::milliseconds longest_cached = std::chrono::seconds(60);
 
 // A lock of one byte, for the descriptions' own calls of fcntl(2).
 struct flock byte_range(short type, std::uint64_t byte) noexcept {
@@ -126,6 +131,8 @@ bool locks_stay_here(std::string_view line) {
          });
 }
 
+bool looks_are_fresh(std::string_view line) { return !line.empty() && line.find(",nocto,") == std::string_view::npos; }
+
 Result<int> RealSystem::open(int at, const char* name, Open how, std::uint32_t mode) noexcept {
   return descriptor_result(::openat(at, name, flags_of(how), mode));
 }
@@ -152,12 +159,16 @@ Result<FileSystem> RealSystem::file_system(int descriptor) {
   for (const KnownFileSystem& known : known_file_systems) {
     if (known.type != type) continue;
     if (known.local && is_what_it_says(known, descriptor)) return {{known.name, true, true}, 0};
-    if (known.local) return {{std::string(known.name) + " from elsewhere", false, false}, 0};
-    return {{known.name, false, known.locks_reach && !locks_stay_here(mount_of(descriptor))}, 0};
+    if (known.local) return {{std::string(known.name) + " from elsewhere", false, false, longest_cached}, 0};
+    const std::string mount = mount_of(descriptor);
+    const bool fresh = known.coherent && looks_are_fresh(mount);
+    return {{known.name, false, known.locks_reach && !locks_stay_here(mount),
+             fresh ? std::chrono::milliseconds::zero() : longest_cached},
+            0};
   }
   std::array<char, 32> number{};
   std::snprintf(number.data(), number.size(), "type 0x%llx", static_cast<unsigned long long>(type));
-  return {{number.data(), false, false}, 0};
+  return {{number.data(), false, false, longest_cached}, 0};
 }
 
 Status RealSystem::try_lock(int descriptor, std::uint64_t byte) noexcept {

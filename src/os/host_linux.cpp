@@ -24,6 +24,12 @@ std::string without_newline(std::string_view text) { return std::string(text.sub
 
 }  // namespace
 
+std::chrono::nanoseconds RealSystem::since_boot() noexcept {
+  timespec passed = {};
+  ::clock_gettime(CLOCK_BOOTTIME, &passed);  // cannot fail: Linux has had it since 2.6.39
+  return std::chrono::seconds(passed.tv_sec) + std::chrono::nanoseconds(passed.tv_nsec);
+}
+
 Result<std::string> RealSystem::boot_id() {
   std::array<char, 64> text{};
   const auto size = read_small_file("/proc/sys/kernel/random/boot_id", text);

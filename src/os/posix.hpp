@@ -30,5 +30,7 @@ template <class Number>
 /// Byte-range locks stay on this host: nfs(5), nolock and local_lock=all or posix; mount.cifs(8), nobrl. What cannot be
 /// found out counts as staying.
 [[nodiscard]] bool locks_stay_here(std::string_view line);
+/// Does opening a file ask its server? `nocto` (nfs(5)) says not; an empty line says nothing.
+[[nodiscard]] bool looks_are_fresh(std::string_view line);
 
 }  // namespace lockfile::os

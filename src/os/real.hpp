@@ -66,6 +66,7 @@ class RealSystem final : public System {
   Status wait(std::span<Waitable> on, std::optional<std::chrono::steady_clock::time_point> deadline) noexcept override;
 
   std::chrono::steady_clock::time_point now() noexcept override;
+  std::chrono::nanoseconds since_boot() noexcept override;
   std::string local_time(std::chrono::system_clock::time_point when) override;
 
   void lock(Mutex& mutex) noexcept override;

@@ -12,7 +12,7 @@ System& real_system() noexcept {
 }
 
 std::string_view to_string(Call call) noexcept {
-  static constexpr std::array<std::string_view, 58> names = {"open",
+  static constexpr std::array<std::string_view, 59> names = {"open",
                                                              "close",
                                                              "read",
                                                              "write",
@@ -67,6 +67,7 @@ std::string_view to_string(Call call) noexcept {
                                                              "event_clear",
                                                              "wait",
                                                              "now",
+                                                             "since_boot",
                                                              "local_time",
                                                              "mutex_lock",
                                                              "mutex_unlock"};

@@ -87,6 +87,7 @@ enum class Call : std::uint8_t {
   event_clear,
   wait,
   now,
+  since_boot,
   local_time,
   mutex_lock,
   mutex_unlock,
@@ -144,6 +145,8 @@ struct FileSystem {
   bool local = false;  ///< a known type that lives on this host alone
   /// Byte-range locks taken here are seen by all who use it: by other hosts too, where there are any.
   bool locks_reach = false;
+  /// For so long at most what is read here may be what another host has changed since.
+  std::chrono::milliseconds stale_for{0};
 };
 
 enum class Links : std::uint8_t { keep, follow };
@@ -285,6 +288,8 @@ class System {
 
   // Clocks. `now` is CLOCK_MONOTONIC; the wall clock is for people only.
   virtual std::chrono::steady_clock::time_point now() noexcept = 0;
+  /// CLOCK_BOOTTIME: counts the time that the machine sleeps as well, which `now` does not.
+  virtual std::chrono::nanoseconds since_boot() noexcept = 0;
   virtual std::string local_time(std::chrono::system_clock::time_point when) = 0;
 
   virtual void lock(Mutex& mutex) noexcept = 0;

@@ -59,6 +59,7 @@ constexpr std::array all_promises = {
     Promise{"upgradable", "a reader becomes the writer, and nobody slips in between", &Traits::upgradable},
     Promise{"fair", "waiters of several processes of one host enter in the order in which they came", &Traits::fair},
     Promise{"fence", "a number that grows with every exclusive hold, if asked for", &Traits::fence},
+    Promise{"lease", "a hold that ends by itself unless it is renewed, if asked for", &Traits::lease},
     Promise{"crash recovery", "a holder that was killed is replaced by the next caller, without an operator",
             &Traits::crash_recovery},
     Promise{"forced break", "somebody's hold can be broken by force, and no later one with it", &Traits::forced_break},

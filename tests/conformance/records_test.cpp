@@ -41,7 +41,7 @@ TEST_P(Records, empty_torn_foreign_huge_and_newer_records_are_held_by_somebody_u
   }();
   in_.enter();
   std::string newer = record;
-  newer.replace(newer.find("lockfile 1"), 10, "lockfile 2");
+  newer.replace(newer.find("lockfile 1"), 10, "lockfile 3");
   std::string forged_nonce = record;
   forged_nonce.replace(forged_nonce.find("nonce: ") + 7, 10, "../../etc/");
   const std::vector<std::string> all = {"",

@@ -95,11 +95,11 @@ const std::map<Call, std::vector<int>>& documented() {
 
 // Calls that give no error: to close, to ask for what is always there, the clock, locks between threads.
 constexpr std::array cannot_be_refused = {
-    Call::unmap,        Call::load,       Call::store,         Call::compare_exchange,
-    Call::close,        Call::process_id, Call::thread_id,     Call::host_name,
-    Call::program_name, Call::random,     Call::notify_remove, Call::event_set,
-    Call::event_clear,  Call::now,        Call::local_time,    Call::mutex_lock,
-    Call::mutex_unlock};
+    Call::unmap,        Call::load,        Call::store,         Call::compare_exchange,
+    Call::close,        Call::process_id,  Call::thread_id,     Call::host_name,
+    Call::program_name, Call::random,      Call::notify_remove, Call::event_set,
+    Call::event_clear,  Call::now,         Call::since_boot,    Call::local_time,
+    Call::mutex_lock,   Call::mutex_unlock};
 
 // For a line of waiting processes, which is not built: nothing above the seam makes them yet. What they answer is
 // tested in tests/unit/shared_memory_test.cpp.

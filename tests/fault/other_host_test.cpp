@@ -3,6 +3,7 @@
 #include "support/layered_system.hpp"
 #include "support/scratch.hpp"
 
+#include "claim/lease.hpp"
 #include "os/process.hpp"
 
 #include <lockfile/lockfile.hpp>
@@ -20,14 +21,19 @@ using namespace std::chrono_literals;
 class Host {
  public:
   Host(const std::string& name, const os::FileSystem& mounted)
-      : system_(os::real_system()), process_((system_.host = name, system_.mounted = mounted, system_)) {}
+      : system_(os::real_system()), process_((system_.host = name, system_.mounted = mounted, system_)) {
+    system_.boot_clock = [this] { return clock_; };
+  }
   Host(const Host&) = delete;
   Host& operator=(const Host&) = delete;
   ~Host() { os::Process::set_current(nullptr); }
 
   void enter() { os::Process::set_current(&process_); }
+  /// By its own clock, which nobody else's goes by.
+  void pass(std::chrono::nanoseconds time) { clock_ += time; }
 
  private:
+  std::chrono::nanoseconds clock_{0};
   LayeredSystem system_;
   os::Process process_;
 };
@@ -35,15 +41,20 @@ class Host {
 const os::FileSystem locks_reach{"nfs", false, true};
 const os::FileSystem locks_stay{"nfs", false, false};
 const os::FileSystem local{"ext4", true, true};
+constexpr std::chrono::milliseconds ttl = 1s;
 
 // Two hosts with a lock object each; whoever acts is entered first. The one there holds.
 class OtherHost : public ::testing::TestWithParam<std::string_view> {
  protected:
-  void begin(const os::FileSystem& seen_there, const os::FileSystem& seen_here, const std::string& name_here = "here") {
+  void begin(const os::FileSystem& seen_there, const os::FileSystem& seen_here, const std::string& name_here = "here",
+             std::chrono::milliseconds lease = 0ms) {
     there_.emplace("there", seen_there);
     here_.emplace(name_here, seen_here);
+    there_->pass(24h);  // it was booted at another time
     there_->enter();
-    theirs_.emplace(path_, options());
+    Options leased = options();
+    leased.lease = lease;
+    theirs_.emplace(path_, leased);
     theirs_->acquire();
     here_->enter();
     ours_.emplace(path_, options());
@@ -92,6 +103,56 @@ TEST_P(OtherHost, its_hold_is_not_broken_by_force_where_locks_stay_on_one_host) 
   // Its own host may.
   FileLock beside(path_, options());
   EXPECT_TRUE(beside.break_lock());
+}
+
+TEST_P(OtherHost, its_lease_runs_out_and_the_lock_is_taken_over_where_locks_reach_it) {
+  begin(locks_reach, locks_reach, "here", ttl);
+  std::error_code ec;
+  EXPECT_FALSE(ours_->acquire(0s, ec));
+  here_->pass(claim::lease_margin(ttl, locks_reach) + ttl - 1ns);
+  EXPECT_FALSE(ours_->acquire(0s, ec));
+  EXPECT_EQ(ec, errc::already_locked);
+  here_->pass(1ns);
+  ours_->acquire(0s);
+  EXPECT_TRUE(ours_->i_am_locking());
+  there_->enter();
+  EXPECT_FALSE(theirs_->i_am_locking());
+  theirs_->release(ec);
+  EXPECT_EQ(ec, errc::not_my_lock);
+}
+
+TEST_P(OtherHost, its_lease_lasts_as_long_as_looks_may_be_old) {
+  const os::FileSystem old_looks{"cifs", false, true, 60s};
+  begin(old_looks, old_looks, "here", ttl);
+  std::error_code ec;
+  EXPECT_FALSE(ours_->acquire(0s, ec));
+  here_->pass(ttl + 60s);
+  EXPECT_FALSE(ours_->acquire(0s, ec));
+  here_->pass(claim::lease_margin(ttl, old_looks) - 60s);
+  ours_->acquire(0s);
+}
+
+TEST_P(OtherHost, its_lease_runs_out_and_nobody_takes_the_lock_over_where_locks_stay_on_one_host) {
+  begin(locks_stay, locks_stay, "here", ttl);
+  std::error_code ec;
+  EXPECT_FALSE(ours_->acquire(0s, ec));
+  here_->pass(ttl + claim::lease_margin(ttl, locks_stay));
+  try {
+    ours_->acquire();
+    FAIL() << "taken over";
+  } catch (const LockFailed& refused) {
+    EXPECT_EQ(refused.code(), errc::cannot_break);
+    EXPECT_NE(std::string(refused.what()).find("whose lease has expired: byte locks do not reach its host"),
+              std::string::npos)
+        << refused.what();
+  }
+  there_->pass(ttl);
+  there_->enter();
+  EXPECT_FALSE(theirs_->i_am_locking());
+  theirs_->release(ec);
+  EXPECT_EQ(ec, errc::not_locked);
+  here_->enter();
+  ours_->acquire(0s);
 }
 
 // One host, and two ways to one file system.

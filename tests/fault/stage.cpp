@@ -254,6 +254,16 @@ void Stage::release() {
   if (!deceived() && !stands_) expect_obtainable("after its release");
 }
 
+void Stage::renew() {
+  if (count_ == 0) return;
+  const std::error_code code = try_verb([&] { lock_->renew(); });
+  const Calm calm(*this);
+  if (code) check_failure(code);
+  EXPECT_TRUE(deceived() || !code || code.category() != lockfile_category()) << "nobody broke it: " << said_;
+  EXPECT_TRUE(deceived() || lock_->i_am_locking()) << "a renewal ended the hold";
+  EXPECT_TRUE(code || lock_->lease_left() == 1s) << "renewed, and not for the whole ttl";
+}
+
 void Stage::break_stale() {
   if (!lock_) return;
   bool broken = false;
@@ -465,6 +475,16 @@ void play_fenced_life(Stage& stage) {
   stage.drop();
 }
 
+void play_leased_life(Stage& stage) {
+  stage.begin();
+  stage.open({.lease = 1s});
+  if (!stage.acquire(0s)) return;
+  stage.renew();
+  stage.renew();
+  stage.release();
+  stage.drop();
+}
+
 void play_refused(Stage& stage) {
   stage.other_holds();
   stage.open();
@@ -599,6 +619,7 @@ std::span<const Scenario> scenarios() {
       Scenario{"life", play_life},
       Scenario{"life_for_everyone", play_life_for_everyone},
       Scenario{"fenced_life", play_fenced_life, true},
+      Scenario{"leased_life", play_leased_life, true},
       Scenario{"refused", play_refused},
       Scenario{"waited_for_release", play_waited_for_release},
       Scenario{"waited_for_death", play_waited_for_death},

@@ -76,6 +76,7 @@ class Stage {
   void open(const Options& options = {});
   bool acquire(const Wait& wait);
   void release();
+  void renew();
   void break_stale();
   void break_by_force(BreakWhat what);
   void hand_over();

@@ -84,6 +84,7 @@ class World::Member final : public LayeredSystem {
   }
 
   std::chrono::steady_clock::time_point now() noexcept override { return world_.now(); }
+  std::chrono::nanoseconds since_boot() noexcept override { return world_.now().time_since_epoch(); }
   os::Status wait(std::span<Waitable> on,
                   std::optional<std::chrono::steady_clock::time_point> deadline) noexcept override {
     return world_.sleep(on, deadline);

@@ -27,7 +27,7 @@ bool Oracle::excuse(Hold& hold) {
 }
 
 std::string Oracle::granted(const Participant& by, Mode mode, std::uint64_t process, std::int64_t pid,
-                            std::size_t published, bool foreign) {
+                            std::size_t published, bool foreign, std::function<bool()> lasts) {
   Hold now;
   now.by = &by;
   now.mode = mode;
@@ -35,9 +35,15 @@ std::string Oracle::granted(const Participant& by, Mode mode, std::uint64_t proc
   now.pid = pid;
   now.published = published;
   now.foreign = foreign;
+  now.lasts = std::move(lasts);
   std::string wrong;
   for (Hold& each : holds_) {
     if (each.ended || each.dead || each.lost || !wrong.empty() || !excludes(mode, each.mode)) continue;
+    if (each.lasts && !each.lasts()) {
+      each.lost = true;  // it ended by itself
+      continue;
+    }
+    if (now.lasts && !now.lasts()) break;  // before its caller could say that it was granted
     // Of two, the one that W meant first has been lost: the earlier one, or the new one, if it was broken before the
     // verb that got it has returned.
     Hold& first = now.published < each.published ? now : each;
@@ -85,6 +91,23 @@ const Hold* Oracle::hold_of(const Participant& by) const noexcept {
   return nullptr;
 }
 
+bool Oracle::has_lost(const Participant& by) const noexcept {
+  const Hold* const hold = hold_of(by);
+  return hold != nullptr && hold->lost;
+}
+
+bool Oracle::is_in_the_way_of(Mode mode) const noexcept {
+  return std::any_of(holds_.begin(), holds_.end(), [&](const Hold& each) {
+    return !each.ended && !each.dead && (!each.lost || each.lasts) && excludes(mode, each.mode);
+  });
+}
+
+std::string Oracle::renewed(const Participant& by, bool had_lost_before) const {
+  const Hold* const hold = hold_of(by);
+  if (hold == nullptr || !hold->lost || (hold->excused_by && !had_lost_before)) return {};
+  return by.name + " was told that its lease lasts, and somebody else had been granted the lock";
+}
+
 void Oracle::release_begins(const Participant& by) {
   for (Hold& each : holds_) {
     if (each.by == &by) each.ended = true;
@@ -96,6 +119,7 @@ std::string Oracle::released(const Participant& by, bool lost, bool failed) {
   if (hold == holds_.rend() || hold->dead) return {};
   if (lost && !hold->lost) {
     hold->lost = true;
+    if (hold->lasts && !hold->lasts()) return {};
     if (!excuse(*hold)) return "the hold of " + by.name + " was removed, and nobody broke it by force";
   } else if (!lost && !failed && hold->lost) {
     return by.name + " released a hold that was not its own any more, and was not told";
@@ -143,9 +167,8 @@ std::string Oracle::break_ended(std::size_t which, bool said_broken) {
 }
 
 const Hold* Oracle::live_hold_against(Mode mode) const noexcept {
-  const auto live = std::find_if(holds_.begin(), holds_.end(), [&](const Hold& each) {
-    return !each.ended && !each.dead && !each.lost && excludes(mode, each.mode);
-  });
+  const auto live = std::find_if(holds_.begin(), holds_.end(),
+                                 [&](const Hold& each) { return each.stands() && excludes(mode, each.mode); });
   return live == holds_.end() ? nullptr : &*live;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,10 @@ struct Hold {
   bool foreign = false;       ///< a plain locker's
   bool lost = false;          ///< somebody else was granted meanwhile, or its release said that it was broken
   std::optional<std::size_t> excused_by;
+  /// Does its caller, by its own clock, believe that its lease lasts? Empty: it has none.
+  std::function<bool()> lasts;
+  /// It lives, and is its caller's own.
+  [[nodiscard]] bool stands() const { return !ended && !dead && !lost && (!lasts || lasts()); }
 };
 
 /// A forced break: which holds it may have removed.
@@ -56,7 +61,13 @@ class Oracle {
  public:
   /// What went wrong, as a sentence; empty: nothing.
   [[nodiscard]] std::string granted(const Participant& by, Mode mode, std::uint64_t process, std::int64_t pid,
-                                    std::size_t published, bool foreign);
+                                    std::size_t published, bool foreign, std::function<bool()> lasts = {});
+  /// Is its newest hold known to be lost?
+  [[nodiscard]] bool has_lost(const Participant& by) const noexcept;
+  /// Its caller was told that its lease lasts anew. A forced break may come between the look and the answer.
+  [[nodiscard]] std::string renewed(const Participant& by, bool had_lost_before) const;
+  /// Does W stand, or may it, for somebody who lives and has not released it: also when its lease is over?
+  [[nodiscard]] bool is_in_the_way_of(Mode mode) const noexcept;
   /// A hold was told its fence.
   [[nodiscard]] std::string numbered(const Participant& by, std::size_t published, std::uint64_t fence);
   /// `units` of a semaphore of `of`.

@@ -178,6 +178,31 @@ void Run::stop(Participant& victim) {
             }});
 }
 
+void Run::suspend(Host& host) {
+  every_step_matters_ = true;
+  add_fault(host.name + " is suspended", nullptr, {[this, &host] {
+              for (Participant& each : participants_) {
+                if (each.process->process.host != &host || finished(each)) continue;
+                each.stopped = true;
+                each.suspended_at = world_.peek_now();
+                world_.touched().push_back({key_of(each), Touch::How::change});
+              }
+            }});
+}
+
+// A machine that has slept does not know it by CLOCK_MONOTONIC, so that its timers come later.
+void Run::let_all_go_on() {
+  std::map<Host*, std::chrono::nanoseconds> slept;
+  for (Participant& each : participants_) {
+    each.stopped = false;
+    if (!each.suspended_at) continue;
+    const auto time = world_.peek_now() - *std::exchange(each.suspended_at, std::nullopt);
+    slept[each.process->process.host] = time;
+    if (each.wakes_at) *each.wakes_at += time;
+  }
+  for (const auto& [host, time] : slept) host->asleep += time;
+}
+
 void Run::fail(Participant& victim, int error) {
   every_step_matters_ = true;
   add_fault("the next call of " + victim.name + " fails", &victim, {[this, &victim, error] {
@@ -310,8 +335,8 @@ void Run::tick() {
     // Nobody else can go on, and there is nothing to wait for: who was stopped goes on.
     for (Participant& each : participants_) {
       if (each.stopped) say("-- " + each.name + " goes on");
-      each.stopped = false;
     }
+    let_all_go_on();
     return;
   }
   say("-- time passes");
@@ -337,7 +362,7 @@ Participant* Run::next() {
       });
       if (stopped && (can == 0 || ticks_ >= ticks_while_stopped)) {
         say("-- everybody else waits or has ended: who was stopped goes on");
-        for (Participant& each : participants_) each.stopped = false;
+        let_all_go_on();
         ticks_ = 0;
         world_.touched().clear();
         chooser_.stepped(clock_number(), {}, true);
@@ -525,7 +550,7 @@ void Run::ended_by(std::string_view message) noexcept {
 }
 
 bool Run::nobody_else_is_busy(const Participant& self) const {
-  return oracle_.live_hold_against(self.mode) == nullptr &&
+  return !oracle_.is_in_the_way_of(self.mode) &&
          std::none_of(participants_.begin(), participants_.end(), [&](const Participant& each) {
            return &each != &self && (!each.verb.empty() || each.state == Participant::State::gone);
          });
@@ -679,8 +704,15 @@ bool Script::acquire_as(std::string_view verb, const Wait& wait, std::optional<s
     const std::size_t published = self_.published;
     const std::uint64_t fence = lock.fence();
     in_section([&] {
+      std::function<bool()> lasts;
+      if (options_.lease.count() != 0) {
+        lasts = [held = std::weak_ptr<Lock>(lock_)] {
+          const auto still = held.lock();
+          return still && still->lease_left() > std::chrono::nanoseconds::zero();
+        };
+      }
       run_.violated(run_.oracle().granted(self_, self_.mode, self_.process->process.id, self_.process->process.pid,
-                                          published, false));
+                                          published, false, std::move(lasts)));
       if (options_.fence) run_.violated(run_.oracle().numbered(self_, published, fence));
     });
   }
@@ -716,6 +748,20 @@ void Script::release() {
   end(error, lost);
   run_.violated(run_.oracle().released(self_, lost, error && !lost));
   self_.verb = {};
+}
+
+bool Script::renew() {
+  begin("renewal");
+  const bool had_lost = run_.oracle().has_lost(self_);
+  std::error_code error;
+  lock().renew(error);
+  run_.say("==> renewal: " + (error ? error.message() : std::string("done")));
+  end(error, error == errc::not_locked || error == errc::not_my_lock);
+  // In the step in which the library has decided it.
+  run_.world().touched().push_back({section_key, Touch::How::change});
+  if (!error) run_.violated(run_.oracle().renewed(self_, had_lost));
+  self_.verb = {};
+  return !error;
 }
 
 std::optional<Holder> Script::look() {

@@ -65,6 +65,7 @@ struct Participant {
   bool begun = false;
   bool abandoned = false;  // in the middle of a call that does not return
   bool stopped = false;
+  std::optional<std::chrono::steady_clock::time_point> suspended_at;  // stopped with its whole machine
   // Asleep:
   std::vector<int> waits_for;
   std::optional<std::chrono::steady_clock::time_point> wakes_at;
@@ -123,6 +124,8 @@ class Run {
   void keep(std::shared_ptr<Lock> lock) { kept_.push_back(std::move(lock)); }
   void kill_and_reuse_pid(Participant& victim);
   void stop(Participant& victim);
+  /// The host's machine sleeps for a while.
+  void suspend(Host& host);
   void fail(Participant& victim, int error);
   void lose_reply(Participant& victim);
   void close_descriptors(Participant& victim);
@@ -189,6 +192,7 @@ class Run {
   Participant* next();
   void strike(Fault& fault);
   void tick();
+  void let_all_go_on();
   [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> next_tick();
   void check_sleepers();
   void check_rest();
@@ -272,6 +276,8 @@ class Script {
   /// What is acquired from now on.
   void in_mode(Mode mode) { self_.mode = mode; }
   void release();
+  /// Renews the lease. True: it lasts anew.
+  bool renew();
   void pair() {
     if (acquire()) release();
   }
@@ -289,6 +295,7 @@ class Script {
   [[nodiscard]] os::System& system() { return self_.process->system; }
   [[nodiscard]] Lock& lock();
   void drop_lock() { lock_.reset(); }
+  [[nodiscard]] const std::shared_ptr<Lock>& kept() const noexcept { return lock_; }
   [[nodiscard]] Run& run() noexcept { return run_; }
   [[nodiscard]] Participant& self() noexcept { return self_; }
   /// As a program that knows nothing but mkdir: true if it got the lock.

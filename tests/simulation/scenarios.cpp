@@ -41,6 +41,7 @@ const std::vector<Scenario>& scenarios() {
     add_fences(made);
     add_chance(made);
     add_findings(made);
+    add_leases(made);
     add_kernel(made);
     add_semaphores(made);
     return made;

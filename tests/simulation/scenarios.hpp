@@ -38,6 +38,7 @@ void add_readers(std::vector<Scenario>& all);
 void add_fences(std::vector<Scenario>& all);
 void add_chance(std::vector<Scenario>& all);
 void add_findings(std::vector<Scenario>& all);
+void add_leases(std::vector<Scenario>& all);
 void add_kernel(std::vector<Scenario>& all);
 void add_semaphores(std::vector<Scenario>& all);
 

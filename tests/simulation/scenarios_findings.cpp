@@ -296,7 +296,7 @@ void add_strangers(std::vector<Scenario>& all, const Form& form) {
   beside_a_file("file_of_another_program", "a program that creates the lock file with its pid takes part", "4711\n");
   beside_a_file("empty_file_of_another_program", "a program that creates an empty lock file takes part", "");
   beside_a_file("record_of_a_newer_version", "a program with a later version of the record takes part",
-                "lockfile 2\nwho knows\n");
+                "lockfile 3\nwho knows\n");
   all.push_back({.name = named("side_names_cleared"),
                  .says = "a process keeps its claim between two holds, and what looks left over is cleared meanwhile",
                  .set =

@@ -247,7 +247,7 @@ os::Result<std::vector<std::string>> SimulatedSystem::list(int directory) {
 
 os::Result<os::FileSystem> SimulatedSystem::file_system(int) {
   if (run_.over()) return {{}, EIO};
-  if (world().kind().network) return {{"nfs", false, !self_.host->locks_stay_here}, 0};
+  if (world().kind().network) return {{"nfs", false, !self_.host->locks_stay_here, world().kind().stale_for}, 0};
   return {{"ext4", true, true}, 0};
 }
 
@@ -430,10 +430,12 @@ void SimulatedSystem::event_clear(int event) noexcept {
 
 os::Status SimulatedSystem::wait(std::span<Waitable> on,
                                  std::optional<std::chrono::steady_clock::time_point> deadline) noexcept {
+  if (deadline) *deadline += self_.host->asleep;
   return run_.wait(process_, on, deadline);
 }
 
-std::chrono::steady_clock::time_point SimulatedSystem::now() noexcept { return world().now(); }
+std::chrono::steady_clock::time_point SimulatedSystem::now() noexcept { return world().now() - self_.host->asleep; }
+std::chrono::nanoseconds SimulatedSystem::since_boot() noexcept { return world().since_boot(*self_.host); }
 
 void SimulatedSystem::lock(os::Mutex& mutex) noexcept { run_.lock(process_, mutex); }
 

@@ -74,6 +74,7 @@ class SimulatedSystem final : public os::System {
                   std::optional<std::chrono::steady_clock::time_point> deadline) noexcept override;
 
   std::chrono::steady_clock::time_point now() noexcept override;
+  std::chrono::nanoseconds since_boot() noexcept override;
   std::string local_time(std::chrono::system_clock::time_point) override { return "now"; }
   void lock(os::Mutex& mutex) noexcept override;
   void unlock(os::Mutex& mutex) noexcept override;

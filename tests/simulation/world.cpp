@@ -317,12 +317,20 @@ void World::close_finally(Process& by, int number) {
 os::Result<std::size_t> World::read(Process& by, int descriptor, std::span<char> into, std::uint64_t offset) {
   Description* const made = description(by, descriptor);
   if (made == nullptr || made->kind != Description::Kind::file) return {0, EBADF};
-  const Node& node = *made->node;
+  Node& node = *made->node;
   if (node.type == os::FileType::directory) return {0, EISDIR};
   touch(content, node.id, Touch::How::look);
   if (node.mapped) return {0, EIO};  // nobody reads what is mapped by its bytes
-  if (offset >= node.bytes.size()) return {0, 0};
-  return {node.bytes.copy(into.data(), into.size(), offset), 0};
+  const std::string& bytes = bytes_for(*by.host, node);
+  if (offset >= bytes.size()) return {0, 0};
+  return {bytes.copy(into.data(), into.size(), offset), 0};
+}
+
+const std::string& World::bytes_for(const Host& reader, Node& node) {
+  if (kind_.stale_for.count() == 0 || node.writer == &reader) return node.bytes;
+  auto [at, is_new] = node.cached.try_emplace(&reader, now_, node.bytes);
+  if (!is_new && now() >= at->second.first + kind_.stale_for) at->second = {now_, node.bytes};
+  return at->second.second;
 }
 
 os::Result<std::size_t> World::write(Process& by, int descriptor, std::string_view bytes, std::uint64_t offset) {
@@ -826,6 +834,17 @@ void World::event_clear(Process& by, int event) {
 std::chrono::steady_clock::time_point World::now() {
   touch(clock, 0, Touch::How::look);
   return now_;
+}
+
+std::chrono::nanoseconds World::since_boot(const Host& host) {
+  touch(clock, 0, Touch::How::look);
+  return peek_since_boot(host);
+}
+
+// No host was booted when another was.
+std::chrono::nanoseconds World::peek_since_boot(const Host& host) const noexcept {
+  const auto passed = now_.time_since_epoch() - std::chrono::hours(1);
+  return std::chrono::hours(static_cast<std::int64_t>(host.id) + 1) + passed + passed / 1'000'000 * host.drift_ppm;
 }
 
 void World::advance_to(std::chrono::steady_clock::time_point when) {

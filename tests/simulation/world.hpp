@@ -95,6 +95,8 @@ struct Node {
   std::vector<ByteLock> locks;
   std::vector<FlockLock> flocks;
   std::vector<Watcher> watchers;
+  // What clients have read of it, and when.
+  std::map<const Host*, std::pair<std::chrono::steady_clock::time_point, std::string>> cached;
   bool token = false;                        // a FIFO with something in it
   std::unique_ptr<os::SharedWord[]> mapped;  // the bytes, once anybody has mapped them
   std::size_t mapped_words = 0;
@@ -107,7 +109,9 @@ struct Host {
   std::string name;
   std::string boot;
   int boots = 0;
-  bool locks_stay_here = false;  // mounted with `nolock`
+  bool locks_stay_here = false;        // mounted with `nolock`
+  std::int64_t drift_ppm = 0;          // by so much its clocks are fast
+  std::chrono::nanoseconds asleep{0};  // so long its machine has slept; CLOCK_MONOTONIC does not know
   // A network client's memory: what a name meant when it last asked. Null: it was not there.
   std::map<std::pair<std::uint64_t, std::string>, Node*> remembered;
 };
@@ -136,9 +140,10 @@ struct FileSystemKind {
   bool rename_new = true;
   bool byte_locks = true;
   bool notices = true;
-  bool others_write = true;          ///< the directory of the lock is everybody's
-  bool forgets_names = false;        ///< a power cut takes what was done to a directory since it was last synced
-  bool every_close_is_seen = false;  ///< somebody may watch for closes: they count as steps, whatever is closed
+  bool others_write = true;                ///< the directory of the lock is everybody's
+  bool forgets_names = false;              ///< a power cut takes what was done to a directory since it was last synced
+  std::chrono::milliseconds stale_for{0};  ///< on a network: so long a client believes what it has read of a file
+  bool every_close_is_seen = false;        ///< somebody may watch for closes: they count as steps, whatever is closed
 };
 
 class World {
@@ -206,6 +211,9 @@ class World {
 
   [[nodiscard]] std::chrono::steady_clock::time_point now();
   [[nodiscard]] std::chrono::steady_clock::time_point peek_now() const noexcept { return now_; }
+  /// What CLOCK_BOOTTIME of that host says.
+  [[nodiscard]] std::chrono::nanoseconds since_boot(const Host& host);
+  [[nodiscard]] std::chrono::nanoseconds peek_since_boot(const Host& host) const noexcept;
   void advance_to(std::chrono::steady_clock::time_point when);
 
   /// One part of a path: whoever walks takes a step for each.
@@ -250,6 +258,7 @@ class World {
   void drop_locks(Node& node, const Description& by);
   os::Status lock_as(Process& by, int descriptor, std::uint64_t byte, bool shared);
   [[nodiscard]] static unsigned closing(const Description& made) noexcept;
+  [[nodiscard]] const std::string& bytes_for(const Host& reader, Node& node);
   [[nodiscard]] Node* find(Process& by, Node& directory, std::string_view name, bool fresh);
   [[nodiscard]] Process* process_seen(Process& by, std::int64_t pid);
   [[nodiscard]] bool overlaps(const ByteLock& lock, Process& by, std::uint64_t first, std::uint64_t end) const;

@@ -22,6 +22,8 @@ class LayeredSystem : public os::System {
   std::optional<os::FileSystem> mounted;
   /// Instead of the system's random numbers: names that a test can foresee.
   std::function<std::uint64_t()> random_source;
+  /// Instead of the time since boot: a clock that a test sets.
+  std::function<std::chrono::nanoseconds()> boot_clock;
   /// Added to the times of files: a wall clock that somebody sets.
   std::atomic<std::int64_t> wall_clock_offset_s{0};
 
@@ -81,6 +83,7 @@ class LayeredSystem : public os::System {
   os::Status wait(std::span<Waitable> on,
                   std::optional<std::chrono::steady_clock::time_point> deadline) noexcept override;
   std::chrono::steady_clock::time_point now() noexcept override { return below_.now(); }
+  std::chrono::nanoseconds since_boot() noexcept override { return boot_clock ? boot_clock() : below_.since_boot(); }
   std::string local_time(std::chrono::system_clock::time_point when) override { return below_.local_time(when); }
   void lock(os::Mutex& mutex) noexcept override { below_.lock(mutex); }
   void unlock(os::Mutex& mutex) noexcept override { below_.unlock(mutex); }

@@ -55,6 +55,46 @@ constexpr std::string_view worked_example =
 
 TEST(Record, is_written_as_documented) { EXPECT_EQ(format(sample()), worked_example); }
 
+// Its head says version 2, and the lease follows.
+constexpr std::string_view worked_example_of_a_lease = "lease: 0000030000 00000000000000000012 b37e0011\n";
+
+Record leased() {
+  Record record = sample();
+  record.lease = std::chrono::seconds(30);
+  record.renewals = 12;
+  return record;
+}
+
+TEST(Record, has_its_lease_after_the_head) {
+  const std::string text = format(leased());
+  EXPECT_TRUE(text.starts_with("lockfile 2\n"));
+  EXPECT_EQ(text.substr(head_size, lease_size), worked_example_of_a_lease);
+  EXPECT_EQ(text.substr(head_size + lease_size), worked_example.substr(head_size));
+  Record read;
+  ASSERT_EQ(parse(text, read), Reading::record);
+  EXPECT_EQ(read, leased());
+}
+
+TEST(Record, is_foreign_while_its_lease_is_being_written) {
+  const std::string text = format(leased());
+  for (std::size_t at = head_size; at < head_size + lease_size; ++at) {
+    for (const char other : {'0', 'x', '\n'}) {
+      std::string torn = text;
+      if (torn[at] == other) continue;
+      torn[at] = other;
+      Record read;
+      EXPECT_EQ(parse(torn, read), Reading::foreign) << "at " << at;
+    }
+  }
+  Record read;
+  std::string without = text;
+  without.erase(head_size, lease_size);
+  EXPECT_EQ(parse(without, read), Reading::foreign);
+  std::string added = format(sample());
+  added.insert(head_size, worked_example_of_a_lease);
+  EXPECT_EQ(parse(added, read), Reading::foreign);
+}
+
 TEST(Record, reads_what_it_writes) {
   Record read;
   ASSERT_EQ(parse(format(sample()), read), Reading::record);
@@ -149,7 +189,8 @@ TEST(Record, only_what_would_be_written_is_one) {
 
 TEST(Record, tells_newer_from_foreign) {
   Record read;
-  EXPECT_EQ(parse("lockfile 2\nanything", read), Reading::newer);
+  EXPECT_EQ(parse("lockfile 3\nanything", read), Reading::newer);
+  EXPECT_EQ(parse("lockfile 2\nanything", read), Reading::foreign);
   EXPECT_EQ(parse("lockfile 1\nanything", read), Reading::foreign);
   EXPECT_EQ(parse("lockfile -1\n", read), Reading::foreign);
   EXPECT_EQ(parse("lockfile 99999999999999999999\n", read), Reading::foreign);

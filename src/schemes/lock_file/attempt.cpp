@@ -4,6 +4,7 @@
 #include "claim/fence.hpp"
 #include "claim/guard.hpp"
 #include "claim/sweep.hpp"
+#include "os/watch.hpp"
 
 #include <lockfile/error.hpp>
 
@@ -30,6 +31,11 @@ Blocked Waits::blocked_by(const claim::Word& word, Look& look) {
     blocked.look_again = remote_.next(system);
   } else if (may_close) {
     settle(system, *blocked.by, blocked);
+  }
+  if (look.lease_left) {
+    // Its end gives no event. A look that begins then shows whether it has been renewed.
+    const auto end = system.now() + *look.lease_left;
+    if (!blocked.look_again || end < *blocked.look_again) blocked.look_again = end;
   }
   return blocked;
 }
@@ -82,6 +88,8 @@ Step LockFileAttempt::try_step() {
   for (int i = 0; i < rounds; ++i) {
     if (auto unprepared = prepare()) return *std::move(unprepared);
     failed = {};
+    // Before anybody can see the hold. See claim/lease.hpp.
+    lease_end_ = system().since_boot() + scheme_.terms_.lease;
     switch (publish(failed)) {
       case Published::yes:
         if (auto step = held_by_us(failed)) return *std::move(step);
@@ -94,12 +102,13 @@ Step LockFileAttempt::try_step() {
     if (!claim_) continue;  // somebody cleared it: another one
     // A reader goes in without looking who is in.
     const bool shared = request_.mode != Mode::exclusive;
-    Look look = word_->look(claim_.get(), &waits_.known(), shared ? claim::Word::Into::word : claim::Word::Into::group);
+    Look look = scheme_.look_at(*word_, claim_.get(), &waits_.known(),
+                                shared ? claim::Word::Into::word : claim::Word::Into::group);
     if (shared) {
       bool changed = false;
       if (auto step = enter_readers(look, failed, changed)) return *std::move(step);
       if (changed) continue;
-      if (look.group) look = word_->look(claim_.get(), &waits_.known());  // it has closed
+      if (look.group) look = scheme_.look_at(*word_, claim_.get(), &waits_.known());  // it has closed
     }
     if (auto step = react(look, failed)) return *std::move(step);
   }
@@ -350,13 +359,14 @@ std::optional<Step> LockFileAttempt::react(Look& look, Failed& failed) {
   if (look.own) {
     // Refused, and yet it is ours: the reply to the first try was lost, and the retry met our own success.
     held_ = {look.form, look.form == claim::Form::file ? claim_->info() : look.word_info, std::move(look.word)};
-    return held_by_us(failed);
+    return scheme_.terms_.lease.count() == 0 ? held_by_us(failed) : drop_unknown_beginning(failed);
   }
-  if (look.judgement.verdict != Verdict::dead) {
+  const bool dead = look.judgement.verdict == Verdict::dead;
+  if (!dead && !look.expired) {
     sweep_once();
     return waits_.blocked_by(*word_, look);
   }
-  const claim::Removal removal = word_->break_stale(look);
+  const claim::Removal removal = dead ? word_->break_stale(look) : word_->break_expired(look);
   switch (removal.result) {
     case claim::Removal::Result::removed:
       broke_stale_ = true;
@@ -386,11 +396,26 @@ std::optional<Step> LockFileAttempt::held_by_us(Failed& failed) {
     }
     granted.fence = taken.number;
   }
+  if (lease_is_over()) {
+    // Whoever looks may have found it expired already.
+    if (word_->release(*claim_, held_).claim_gone) lose_claim();
+    failed = Failed{std::make_error_code(std::errc::timed_out), "cannot acquire within the time of the lease", {}};
+    return std::nullopt;
+  }
   if (broke_stale_) {
     scheme_.swept_ = false;
     sweep_once();
   }
   return granted;
+}
+
+// A hold of ours that an earlier try has published, without our being told: when others saw it first is not known.
+std::optional<Step> LockFileAttempt::drop_unknown_beginning(Failed& failed) {
+  claim_->hold_granted();
+  const claim::Word::Ending ending = word_->release(*claim_, held_);
+  if (ending.claim_gone) lose_claim();
+  failed = Failed{os::code_of(ending.error), "cannot remove a hold whose reply was lost", {}};
+  return std::nullopt;
 }
 
 void LockFileAttempt::sweep_once() noexcept {
@@ -439,26 +464,81 @@ std::error_code LockFileAttempt::release() noexcept {
 
 std::error_code LockFileAttempt::end_hold() noexcept {
   try {
+    const bool over = lease_is_over();
     const claim::Word::Ending ending = word_->release(*claim_, held_);
     if (ending.claim_gone) {
       lose_claim();
     } else {
       scheme_.keep_claim(std::move(claim_));
     }
-    if (!ending.lost) return os::code_of(ending.error);
-    const Look look = word_->look(nullptr);
-    const bool nobody = look.state == Look::State::free || look.state == Look::State::vacant ||
-                        (look.state == Look::State::held && look.judgement.verdict == Verdict::dead);
-    return nobody ? errc::not_locked : errc::not_my_lock;
+    // Also when nobody had taken it over yet: it was not ours any more.
+    if (!ending.lost && ending.error == 0) return over ? make_error_code(errc::not_locked) : std::error_code{};
+    return ending.lost ? whose_it_is() : os::code_of(ending.error);
   } catch (const std::bad_alloc&) {
     return std::make_error_code(std::errc::not_enough_memory);
   }
 }
 
+// Of a hold that is not ours any more.
+std::error_code LockFileAttempt::whose_it_is() const {
+  const Look look = word_->look(nullptr);
+  const bool nobody = look.state == Look::State::free || look.state == Look::State::vacant ||
+                      (look.state == Look::State::held && look.judgement.verdict == Verdict::dead);
+  return nobody ? errc::not_locked : errc::not_my_lock;
+}
+
 bool LockFileAttempt::still_held(std::error_code& why) noexcept {
   const auto still = word_->still_held(*claim_, held_);
   why = os::code_of(still.error);
-  return still.value;
+  if (lease_is_over()) why.clear();  // after the look, which may have taken long
+  return still.value && !lease_is_over();
+}
+
+std::optional<std::chrono::nanoseconds> LockFileAttempt::lease_end() const noexcept {
+  if (scheme_.terms_.lease.count() == 0) return std::nullopt;
+  return lease_end_;
+}
+
+bool LockFileAttempt::lease_is_over() const noexcept {
+  return scheme_.terms_.lease.count() != 0 && system().since_boot() >= lease_end_;
+}
+
+std::error_code LockFileAttempt::renew() noexcept {
+  if (scheme_.terms_.lease.count() == 0) return std::make_error_code(std::errc::operation_not_supported);
+  try {
+    const auto began = system().since_boot();
+    if (began >= lease_end_) return errc::not_locked;
+    const os::Status error = claim_->renew();
+    // A reply that comes after the old end confirms nothing: an observer may have found the hold expired at that end,
+    // before it could see the new count, and be about to remove it.
+    //   holder:   write 2   (stopped)                                    fsync done    <- must not count
+    //   observer:              looked before: 1     expired   W is I, 1   unlink
+    if (lease_is_over()) return errc::not_locked;
+    if (error != 0) return os::code_of(error);
+    const auto still = word_->still_held(*claim_, held_);
+    if (!still.ok()) return os::code_of(still.error);
+    if (!still.value) return whose_it_is();
+    lease_end_ = began + scheme_.terms_.lease;
+    if (lease_is_over()) return errc::not_locked;  // the look took so long
+    return {};
+  } catch (const std::bad_alloc&) {
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
+}
+
+// W's last name gone, W renamed away, or a reader's entry removed: each is an event on what we have open.
+std::span<const Watch> LockFileAttempt::lost() noexcept {
+  lost_.clear();
+  if (!claim_->directory().local()) return lost_;  // no event tells of what another host did
+  try {
+    const auto copy = system().duplicate(claim_->descriptor());
+    if (copy.ok()) {
+      lost_.push_back(os::WatchSource::inode(os::File(system(), copy.value), claim_->info(), os::Notice::file));
+    }
+  } catch (const std::bad_alloc&) {
+    lost_.clear();  // then by looks
+  }
+  return lost_;
 }
 
 void LockFileAttempt::abandon() noexcept {
@@ -497,7 +577,7 @@ class FreeWait final : public Attempt {
         return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
       }
       const claim::Word word(directory.value, scheme_.names_);
-      Look look = word.look(nullptr, &waits_.known());
+      Look look = scheme_.look_at(word, nullptr, &waits_.known());
       switch (look.state) {
         case Look::State::free:
         case Look::State::vacant:
@@ -510,7 +590,7 @@ class FreeWait final : public Attempt {
           break;
       }
       if (!look.another.empty()) return scheme_.refuse(scheme_.names_.word(), look.another);
-      if (look.judgement.verdict == Verdict::dead) return Granted{};
+      if (look.judgement.verdict == Verdict::dead || look.expired) return Granted{};
       return waits_.blocked_by(word, look);
     } catch (const std::bad_alloc&) {
       return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};

@@ -41,6 +41,9 @@ class LockFileAttempt final : public Attempt {
   std::optional<int> share_guard(std::error_code& why) noexcept override;
   bool outlives_us() noexcept override;
   bool reuse(const Request& request) noexcept override;
+  std::error_code renew() noexcept override;
+  std::optional<std::chrono::nanoseconds> lease_end() const noexcept override;
+  std::span<const Watch> lost() noexcept override;
 
  private:
   enum class Published : std::uint8_t { yes, no, failed };
@@ -61,6 +64,9 @@ class LockFileAttempt final : public Attempt {
   /// Nothing: no reader to go in with; the look tells what to do.
   [[nodiscard]] std::optional<Step> enter_readers(claim::Look& look, Failed& failed, bool& changed);
   [[nodiscard]] std::optional<Step> held_by_us(Failed& failed);
+  [[nodiscard]] std::optional<Step> drop_unknown_beginning(Failed& failed);
+  [[nodiscard]] bool lease_is_over() const noexcept;
+  [[nodiscard]] std::error_code whose_it_is() const;
   void sweep_once() noexcept;
   [[nodiscard]] std::error_code end_hold() noexcept;
   void rest() noexcept;
@@ -75,6 +81,8 @@ class LockFileAttempt final : public Attempt {
   bool numbered_ = false;  // this attempt's number is in the record
   bool broke_stale_ = false;
   claim::Held held_;
+  std::chrono::nanoseconds lease_end_{0};  // by our clock; of the hold, or of the one that is being published
+  std::vector<Watch> lost_;
   Waits waits_;
 };
 

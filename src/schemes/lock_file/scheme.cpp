@@ -33,7 +33,7 @@ LockFileScheme::LockFileScheme(FilePath path, Publish publish, const Options& op
     : path_(std::move(path)),
       names_(path_.name),
       publish_(publish),
-      terms_{options.access, options.reason, name_of(publish)},
+      terms_{options.access, options.reason, name_of(publish), options.lease},
       fence_(options.fence) {}
 
 LockFileScheme::~LockFileScheme() { drop_kept(); }
@@ -113,7 +113,28 @@ void LockFileScheme::abandon() noexcept {
   for (const auto& claim : kept_) claim->abandon();
   kept_.clear();
   directory_.reset();
+  lease_seen_.saw_none();
   swept_ = false;
+}
+
+claim::Look LockFileScheme::look_at(const claim::Word& word, const claim::Claim* own,
+                                    const claim::KnownProcesses* known, claim::Word::Into into) {
+  os::System& system = word.directory().system();
+  const auto began = system.since_boot();
+  claim::Look look = word.look(own, known, into);
+  // What changed under the look, or could not be looked at, says nothing of the lease.
+  if (look.state == claim::Look::State::changing || look.state == claim::Look::State::failed) return look;
+  const bool leased = look.state == claim::Look::State::held && !look.own && !look.foreign && !look.group &&
+                      look.record.lease.count() != 0;
+  if (!leased) {
+    lease_seen_.saw_none();
+    return look;
+  }
+  const auto ended = system.since_boot();
+  lease_seen_.saw(look.record, word.directory().file_system(), began, ended);
+  look.expired = lease_seen_.expired();
+  look.lease_left = lease_seen_.end() - ended;
+  return look;
 }
 
 std::vector<Holder> LockFileScheme::holders(std::error_code& why) {
@@ -126,7 +147,7 @@ std::vector<Holder> LockFileScheme::holders(std::error_code& why) {
   const claim::Word word(directory.value, names_);
   constexpr int tries = 100;  // one that changes hands faster than it can be read is held by somebody
   for (int i = 0; i < tries; ++i) {
-    claim::Look look = word.look(nullptr);
+    claim::Look look = look_at(word);
     switch (look.state) {
       case claim::Look::State::free:
       case claim::Look::State::vacant:
@@ -174,7 +195,7 @@ std::error_code LockFileScheme::break_once(const Holder& hold, Proof proof, bool
     }
   }
   const claim::Word word(directory.value, names_);
-  claim::Look look = word.look(nullptr);
+  claim::Look look = look_at(word);
   switch (look.state) {
     case claim::Look::State::free:
     case claim::Look::State::vacant:

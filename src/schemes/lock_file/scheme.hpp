@@ -22,6 +22,7 @@
 #pragma once
 
 #include "claim/claim.hpp"
+#include "claim/lease.hpp"
 #include "claim/word.hpp"
 #include "schemes/file_path.hpp"
 
@@ -43,6 +44,7 @@ enum class Publish : std::uint8_t {
 
 inline constexpr Traits lock_file_traits = {.shared = true,
                                             .fence = true,
+                                            .lease = true,
                                             .crash_recovery = true,
                                             .forced_break = true,
                                             .across_hosts = true,
@@ -74,6 +76,10 @@ class LockFileScheme final : public Scheme {
   [[nodiscard]] std::optional<Failed> find_kernel_lock(const claim::Directory& directory) const;
   /// `name` is the file of another scheme.
   [[nodiscard]] Failed refuse(const std::string& name, const std::string& another) const;
+  /// A look, and what it and the looks before tell of a lease.
+  [[nodiscard]] claim::Look look_at(const claim::Word& word, const claim::Claim* own = nullptr,
+                                    const claim::KnownProcesses* known = nullptr,
+                                    claim::Word::Into into = claim::Word::Into::group);
   [[nodiscard]] std::error_code break_once(const Holder& hold, Proof proof, bool& again);
 
   FilePath path_;
@@ -83,6 +89,7 @@ class LockFileScheme final : public Scheme {
   bool fence_;  // exclusive holds are numbered
   std::shared_ptr<claim::Directory> directory_;
   std::vector<std::unique_ptr<claim::Claim>> kept_;
+  claim::LeaseSeen lease_seen_;
   bool swept_ = false;  // what the dead left beside this lock has been cleared once
 };
 

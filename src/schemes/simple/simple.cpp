@@ -73,6 +73,8 @@ std::error_code Attempt::hand_over(std::int64_t /*child*/) noexcept {
   return std::make_error_code(std::errc::operation_not_supported);
 }
 
+std::error_code Attempt::renew() noexcept { return std::make_error_code(std::errc::operation_not_supported); }
+
 std::optional<int> Attempt::share_guard(std::error_code& why) noexcept {
   why = std::make_error_code(std::errc::operation_not_supported);
   return std::nullopt;
