@@ -24,8 +24,9 @@ CLI::Option* add_timeout(CLI::App& app, std::optional<Seconds>& timeout) {
 
 CLI::Option* add_scheme(CLI::App& app, std::string& scheme) {
   return app
-      .add_option("--scheme", scheme, "auto, link or mkdir: a lock file; kernel or flock: a kernel lock on PATH itself")
-      ->check(CLI::IsMember({"auto", "link", "mkdir", "kernel", "flock"}).description(""))
+      .add_option("--scheme", scheme,
+                  "auto, link or mkdir: a lock file; kernel or flock: a kernel lock on PATH itself; shm: shared memory")
+      ->check(CLI::IsMember({"auto", "link", "mkdir", "kernel", "flock", "shm"}).description(""))
       ->type_name("NAME");
 }
 

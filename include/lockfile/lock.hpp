@@ -127,6 +127,14 @@ class Lock {
   /// a look: a hold that was broken keeps its number until it is released. Touches no file; in a forked child it is 0.
   [[nodiscard]] std::uint64_t fence() const noexcept;
 
+  /// Did the exclusive holder before the hold of this identity die without ending it, so that what the lock protects
+  /// may have been left in the middle of a change? As EOWNERDEAD of a robust mutex (pthread_mutex_lock(3)), only that
+  /// nothing has to be done for the lock itself. Scheme shm: told to everybody who is granted it, readers too, until an
+  /// exclusive holder has released it; a power cut counts as a death. The lock-file schemes: told only to whoever
+  /// itself cleared the dead holder's lock file away, so false proves nothing there. Kernel locks: always false. Broken
+  /// by force is not dead. Not a look; in a forked child it is false.
+  [[nodiscard]] bool previous_holder_died() const noexcept;
+
   // --- leases (`Options::lease`), and being told of a loss ---
 
   /// Makes the hold of this thread last for its ttl anew, counted from the beginning of this call. Throws `NotLocked`

@@ -14,5 +14,6 @@
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
 #include <lockfile/semaphore.hpp>
+#include <lockfile/shared_memory_lock.hpp>
 #include <lockfile/version.hpp>
 #include <lockfile/wait.hpp>

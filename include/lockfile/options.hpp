@@ -21,7 +21,8 @@ struct Options {
   /// Shown to whoever asks who holds the lock. At most 400 bytes.
   std::string reason = {};
   /// "auto", "link" or "mkdir": a lock file beside the path. "auto" takes link where a trial of the directory's file
-  /// system passes, else mkdir. "kernel" or "flock": a kernel lock on the path itself (kernel_file_lock.hpp).
+  /// system passes, else mkdir. "kernel" or "flock": a kernel lock on the path itself (kernel_file_lock.hpp). "shm":
+  /// shared memory (shared_memory_lock.hpp).
   std::string scheme = "auto";
   /// True: every exclusive hold gets a number, larger than that of every earlier one on this path: see `Lock::fence`.
   /// It costs two writes to the disk for each acquire (fsync(2) of a file and of its directory).

@@ -58,6 +58,8 @@ struct Blocked {
 /// Ours.
 struct Granted {
   std::uint64_t fence = 0;  ///< the number of this hold, where fences are asked for (`Options::fence`)
+  /// Its exclusive predecessor was proved dead and did not end its hold: see `Lock::previous_holder_died`.
+  bool previous_holder_died = false;
 };
 
 /// It cannot be had, and waiting would not help.

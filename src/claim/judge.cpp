@@ -78,6 +78,10 @@ const Watch* KnownProcesses::find(std::int64_t pid, std::uint64_t start) const n
   return nullptr;
 }
 
+bool is_of_process(const Record& record, const os::Identity& self) noexcept {
+  return record.pid == self.pid && (record.start == self.start || record.time_namespace != self.time_namespace);
+}
+
 bool has_ended(os::System& system, std::int64_t pid, std::uint64_t start) {
   return see_process(system, pid, start).ended;
 }

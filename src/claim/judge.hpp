@@ -63,6 +63,10 @@ class KnownProcesses {
 };
 [[nodiscard]] ProcessesSeen see_processes(const os::Process& self, const Record& record, const KnownProcesses* known);
 
+/// Did that very process write the record, as far as it can be told by pid and start? Only where its processes are
+/// visible.
+[[nodiscard]] bool is_of_process(const Record& record, const os::Identity& self) noexcept;
+
 /// Has that process ended? `start` 0: not known. A zombie has; a process whose start time cannot be read has not.
 [[nodiscard]] bool has_ended(os::System& system, std::int64_t pid, std::uint64_t start);
 

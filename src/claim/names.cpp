@@ -38,7 +38,10 @@ std::string boot_part(std::string_view boot) { return hex(hash_of(boot) >> 32U, 
 constexpr std::array numbered_suffixes = {suffix::gone, suffix::group, suffix::members, suffix::joined, suffix::fence};
 
 bool is_known_suffix(std::string_view text) {
-  if (text.empty() || text == suffix::trial || text == suffix::directory || text == suffix::entry) return true;
+  if (text.empty() || text == suffix::trial || text == suffix::directory || text == suffix::entry ||
+      text == suffix::unpublished) {
+    return true;
+  }
   std::uint64_t number = 0;
   if (std::from_chars(text.data() + 1, text.data() + text.size(), number).ec != std::errc{}) return false;
   return std::any_of(numbered_suffixes.begin(), numbered_suffixes.end(),

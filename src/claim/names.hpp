@@ -28,10 +28,11 @@ class Names {
 
 /// The suffixes of side names. A name with a hold's number in it is never used twice.
 namespace suffix {
-inline constexpr std::string_view trial = ".trial";    ///< a second link, while a file system is tried out
-inline constexpr std::string_view directory = ".dir";  ///< mkdir scheme: the directory kept between holds
-inline constexpr std::string_view entry = ".in";       ///< mkdir scheme: a small directory on its way into W
-inline constexpr std::string_view gone = ".gone";      ///< the ends of the next ones
+inline constexpr std::string_view trial = ".trial";      ///< a second link, while a file system is tried out
+inline constexpr std::string_view directory = ".dir";    ///< mkdir scheme: the directory kept between holds
+inline constexpr std::string_view entry = ".in";         ///< mkdir scheme: a small directory on its way into W
+inline constexpr std::string_view unpublished = ".new";  ///< shared memory: a file that is not W yet
+inline constexpr std::string_view gone = ".gone";        ///< the ends of the next ones
 inline constexpr std::string_view group = ".group";
 inline constexpr std::string_view members = ".members";
 inline constexpr std::string_view joined = ".joined";

@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <span>
+#include <utility>
 
 namespace lockfile::claim {
 
@@ -27,6 +28,21 @@ os::Result<std::string> read_record_bytes(os::System& system, int descriptor) {
   return {{}, EINTR};  // not what was read so far: half a record is somebody unknown, who is waited for
 }
 
+// Only a file that bears the mark of the kernel schemes is opened: closing any other one would drop the byte locks that
+// this program itself may have on it by fcntl(2), as mail programs do that want a lock file too.
+std::string kernel_lock_at(const Directory& directory, const std::string& name) {
+  os::System& system = directory.system();
+  const auto info = system.stat_at(directory.descriptor(), name.c_str(), os::Links::keep);
+  if (!info.ok() || info.value.type != os::FileType::regular || (info.value.mode & os::sticky) == 0) return {};
+  const auto opened = system.open(directory.descriptor(), name.c_str(), os::Open::look, 0);
+  if (!opened.ok()) return {};
+  const os::File file(system, opened.value);
+  const auto bytes = read_record_bytes(system, file.get());
+  if (!bytes.ok()) return {};
+  std::string scheme = scheme_of(bytes.value);
+  return scheme == "kernel" || scheme == "flock" ? std::move(scheme) : std::string();
+}
+
 bool guard_usable(const Directory& directory) {
   Trial trial;
   if (directory.trials().find(directory, trial)) return trial.guard_works;
@@ -39,12 +55,12 @@ bool nonce_of_earlier_boot(const Directory& directory, std::string_view nonce) {
 }
 
 Evidence gather_evidence(const Directory& directory, int descriptor, Reading reading, const Record& record,
-                         ProcessesSeen& processes, const KnownProcesses* known) {
+                         ProcessesSeen& processes, const KnownProcesses* known, std::uint64_t byte) {
   Evidence seen;
   seen.reading = reading;
   seen.local = directory.local();
   if (guard_usable(directory)) {
-    const auto locked = directory.system().lock_seen(descriptor, live_byte);
+    const auto locked = directory.system().lock_seen(descriptor, byte);
     if (locked.ok()) seen.guard = locked.value ? Guard::held : Guard::free;
   }
   if (reading != Reading::record) return seen;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "claim/directory.hpp"
+#include "claim/guard.hpp"
 #include "claim/judge.hpp"
 #include "claim/record.hpp"
 
@@ -13,10 +14,13 @@ namespace lockfile::claim {
 [[nodiscard]] os::Result<std::string> read_record_bytes(os::System& system, int descriptor);
 
 /// What is seen of the holder that `record` names. Takes nothing, so a live holder never notices. `processes` tells
-/// what became of its processes, where they can be seen from here.
+/// what became of its processes, where they can be seen from here. `byte` is the guard.
 [[nodiscard]] Evidence gather_evidence(const Directory& directory, int descriptor, Reading reading,
                                        const Record& record, ProcessesSeen& processes,
-                                       const KnownProcesses* known = nullptr);
+                                       const KnownProcesses* known = nullptr, std::uint64_t byte = live_byte);
+
+/// The kernel scheme that has made the file of that name; empty: none, or it cannot be told.
+[[nodiscard]] std::string kernel_lock_at(const Directory& directory, const std::string& name);
 
 /// Do guards work in this directory? As the trial said; without one (a reader that has no claim) they do where the
 /// file system is local.

@@ -46,7 +46,7 @@ class Sweeper {
     } else if (info.value.type == os::FileType::directory) {
       look_at_directory(name, side, std::move(file), left);
     } else if (info.value.type == os::FileType::regular) {
-      if (side.suffix.ends_with(suffix::fence)) {
+      if (side.suffix.ends_with(suffix::fence) || side.suffix == suffix::unpublished) {
         look_at_numbering(name, side, file, info.value, left);
       } else {
         look_at_file(name, side, file, info.value, left);
@@ -118,11 +118,12 @@ class Sweeper {
     if (clean_ == Clean::remove_dead) finish(system().unlink(directory_.descriptor(), name.c_str()), left);
   }
 
-  // A number on its way to W.fence. Its writer keeps LIVE of the file until its name is gone; who gets LIVE of it
-  // first may unlink it, and the writer looks at the link count after it has LIVE itself.
+  // A number on its way to W.fence, or a shared-memory file on its way to W. Its writer keeps LIVE of the file until
+  // its name is gone; who gets LIVE of it first may unlink it, and the writer looks at the link count after it has LIVE
+  // itself.
   void look_at_numbering(const std::string& name, const SideName& side, const os::File& file, const os::FileInfo& info,
                          Leftover& left) const {
-    left.note = "a number that nobody was given";
+    left.note = side.suffix == suffix::unpublished ? "never a lock" : "a number that nobody was given";
     os::File update;
     if (!directory_.local() || !nonce_of_earlier_boot(directory_, side.nonce)) {
       if (!guard_usable(directory_)) return;

@@ -244,9 +244,7 @@ Holder Word::holder_in(const Look& look, const Member& member) const {
   holder.lease = record.lease;
   holder.expired = look.expired;
   holder.lease_left = look.lease_left;
-  const os::Identity& self = directory_->process().identity();
-  holder.this_process = member.processes_visible && record.pid == self.pid &&
-                        (record.start == self.start || record.time_namespace != self.time_namespace);
+  holder.this_process = member.processes_visible && is_of_process(record, directory_->process().identity());
   return holder;
 }
 

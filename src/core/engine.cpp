@@ -245,6 +245,7 @@ Step Engine::step_and_keep(State& state, Asking& asking) {
     state.holds.push_back({.identity = identity,
                            .mode = asking.request.mode,
                            .fence = granted->fence,
+                           .previous_holder_died = granted->previous_holder_died,
                            .attempt = std::move(asking.attempt)});
   }
   return step;
@@ -548,6 +549,14 @@ std::uint64_t Engine::fence() noexcept {
   const os::MutexGuard guard(now->process.system(), now->mutex);
   const Hold* const mine = my_hold(*now);
   return mine == nullptr ? 0 : mine->fence;
+}
+
+bool Engine::previous_holder_died() noexcept {
+  State* const now = state_or_null();
+  if (now == nullptr) return false;
+  const os::MutexGuard guard(now->process.system(), now->mutex);
+  const Hold* const mine = my_hold(*now);
+  return mine != nullptr && mine->previous_holder_died;
 }
 
 std::string_view Engine::scheme() noexcept {

@@ -65,6 +65,7 @@ class Engine {
   [[nodiscard]] Outcome hand_over(std::int64_t child);
   [[nodiscard]] Outcome share_guard(int& descriptor);
   [[nodiscard]] std::uint64_t fence() noexcept;
+  [[nodiscard]] bool previous_holder_died() noexcept;
 
   // Leases, and being told of a loss: in trust.cpp.
   [[nodiscard]] Outcome renew();
@@ -102,6 +103,7 @@ class Engine {
     Mode mode = Mode::exclusive;
     std::size_t count = 1;
     std::uint64_t fence = 0;
+    bool previous_holder_died = false;
     std::unique_ptr<Attempt> attempt;
     std::shared_ptr<Trust> trust = nullptr;  // null: nobody wants to be told when it is lost
   };

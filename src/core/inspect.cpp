@@ -11,6 +11,7 @@
 #include "schemes/catalogue.hpp"
 #include "schemes/kernel/scheme.hpp"
 #include "schemes/lock_file/scheme.hpp"
+#include "schemes/shared_memory/scheme.hpp"
 
 #include <lockfile/error.hpp>
 
@@ -181,10 +182,17 @@ std::vector<Standing> list_locks(std::string_view directory, std::error_code& ec
   constexpr std::string_view ending = ".lock";
   for (const std::string& name : names.value) {
     if (!name.ends_with(ending) || name.size() == ending.size()) continue;
-    const claim::Names lock_names(name.substr(0, name.size() - ending.size()));
+    const std::string locked = name.substr(0, name.size() - ending.size());
+    const claim::Names lock_names(locked);
     const claim::Word word(opened.value, lock_names);
     claim::Look look = word.look(nullptr);
     if (look.state == claim::Look::State::free || look.state == claim::Look::State::vacant) continue;
+    if (look.another == "shm") {
+      std::error_code why;
+      schemes::shared_memory::Scheme in_memory({std::string(directory), locked}, {});
+      for (Holder& each : in_memory.holders(why)) standing.push_back({name, std::move(each)});
+      if (!why) continue;
+    }
     const bool failed = look.state == claim::Look::State::failed;
     if (failed) look.foreign = true;
     auto holders = word.holders_of(look);
@@ -216,9 +224,11 @@ void wait_until_free(std::string_view path, const Wait& wait, std::error_code& e
     }
     const bool whole = scheme == "flock";
     schemes::KernelFileScheme on_it(file.value, whole ? schemes::KernelLock::whole : schemes::KernelLock::byte, {});
+    schemes::shared_memory::Scheme in_memory(file.value, {});
     schemes::LockFileScheme beside(std::move(file.value), schemes::Publish::automatic, {});
-    const std::unique_ptr<Attempt> attempt =
-        whole || scheme == "kernel" ? schemes::free_wait(on_it) : schemes::free_wait(beside);
+    const std::unique_ptr<Attempt> attempt = scheme == "shm" ? schemes::shared_memory::free_wait(in_memory)
+                                             : whole || scheme == "kernel" ? schemes::free_wait(on_it)
+                                                                           : schemes::free_wait(beside);
     const core::Limit limit(process.system(), wait);
     std::shared_ptr<os::Notifier::Instance> instance;
     core::Waited waited;

@@ -2,6 +2,7 @@
 #include <lockfile/file_lock.hpp>
 #include <lockfile/kernel_file_lock.hpp>
 #include <lockfile/lock.hpp>
+#include <lockfile/shared_memory_lock.hpp>
 
 #include "claim/record.hpp"
 #include "core/engine.hpp"
@@ -93,6 +94,9 @@ LinkFileLock::LinkFileLock(std::string_view path, Options options)
     : FileLock(path, with_scheme(std::move(options), "link")) {}
 MkdirFileLock::MkdirFileLock(std::string_view path, Options options)
     : FileLock(path, with_scheme(std::move(options), "mkdir")) {}
+
+SharedMemoryLock::SharedMemoryLock(std::string_view path, Options options)
+    : Lock(file_engine(path, with_scheme(std::move(options), "shm"))) {}
 
 KernelFileLock::KernelFileLock(std::string_view path, Options options)
     : Lock(file_engine(path, options.scheme == "flock" ? options : with_scheme(options, "kernel"))) {}
@@ -308,6 +312,7 @@ void Lock::renew(std::error_code& ec) noexcept {
 std::optional<std::chrono::nanoseconds> Lock::lease_left() const noexcept { return engine_->lease_left(); }
 std::stop_token Lock::lost() const { return engine_->lost(); }
 std::uint64_t Lock::fence() const noexcept { return engine_->fence(); }
+bool Lock::previous_holder_died() const noexcept { return engine_->previous_holder_died(); }
 std::error_code Lock::last_error() const noexcept { return engine_->last_error(); }
 const std::string& Lock::path() const noexcept { return engine_->path(); }
 std::string_view Lock::scheme() const noexcept { return engine_->scheme(); }

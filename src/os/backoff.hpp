@@ -10,7 +10,8 @@ namespace lockfile::os {
 
 class Backoff {
  public:
-  Backoff(std::chrono::milliseconds first, std::chrono::milliseconds most) noexcept : next_(first), most_(most) {}
+  constexpr Backoff(std::chrono::milliseconds first, std::chrono::milliseconds most) noexcept
+      : next_(first), most_(most) {}
 
   /// Between three and five quarters of the delay from now.
   [[nodiscard]] std::chrono::steady_clock::time_point next(System& system) noexcept {

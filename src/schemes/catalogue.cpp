@@ -3,6 +3,7 @@
 
 #include "schemes/kernel/scheme.hpp"
 #include "schemes/lock_file/scheme.hpp"
+#include "schemes/shared_memory/scheme.hpp"
 
 #include <algorithm>
 #include <array>
@@ -18,6 +19,10 @@ std::unique_ptr<Scheme> lock_file(FilePath path, const Options& options) {
 template <KernelLock lock>
 std::unique_ptr<Scheme> kernel_file(FilePath path, const Options& options) {
   return std::make_unique<KernelFileScheme>(std::move(path), lock, options);
+}
+
+std::unique_ptr<Scheme> shared_memory_file(FilePath path, const Options& options) {
+  return std::make_unique<shared_memory::Scheme>(std::move(path), options);
 }
 
 constexpr std::string_view not_proved = "the death of a holder on another host cannot be proved";
@@ -39,6 +44,9 @@ constexpr std::array entries = {
     CatalogueEntry{{"flock", "flock(2) on the file itself, as flock(1) does", "PATH", kernel_traits(KernelLock::whole),
                     on_network},
                    kernel_file<KernelLock::whole>},
+    CatalogueEntry{{"shm", "a number in a mapped file, which stays", "PATH.lock", shared_memory::traits,
+                    "refused on network file systems"},
+                   shared_memory_file},
 };
 
 constexpr std::array engines = {

@@ -28,6 +28,11 @@ class Law : public ::testing::TestWithParam<Variant> {
   [[nodiscard]] std::string word() const { return path() + (is_kernel(GetParam()) ? "" : ".lock"); }
   [[nodiscard]] std::vector<std::string> peer_arguments() const { return {path(), std::string(GetParam().name)}; }
 
+  /// What stays in the directory when everybody has left.
+  [[nodiscard]] std::vector<std::string> what_stays() const {
+    return is_memory(GetParam()) ? std::vector<std::string>{"a.lock"} : std::vector<std::string>();
+  }
+
   /// Another thread of this process, in the same variant. Joined at once.
   void in_another_thread(const std::function<void()>& what) {
     std::thread([&] {
@@ -78,6 +83,11 @@ std::error_code code_of(Call call) {
 /// Of the schemes that are lock files: what stands beside the path, what is left by the dead, breaks.
 #define LOCKFILE_FOR_ALL_VARIANTS(Suite)                                                            \
   INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(variants().begin(), variants().end()), \
+                           [](const auto& each) { return std::string(each.param.name); })
+
+/// Of the schemes whose holds can be broken and outlast their holders: lock files and shared memory.
+#define LOCKFILE_FOR_BREAKABLE_SCHEMES(Suite)                                       \
+  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(breakable_variants()), \
                            [](const auto& each) { return std::string(each.param.name); })
 
 /// For what is built on a lock's verbs alone.

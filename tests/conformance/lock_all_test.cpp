@@ -9,6 +9,7 @@ namespace {
 
 class Several : public Law {};
 LOCKFILE_FOR_MAIN_VARIANTS(Several);
+INSTANTIATE_TEST_SUITE_P(memory, Several, ::testing::Values(variant_named("shm")));
 
 TEST_P(Several, are_held_together_and_released_together) {
   FileLock a(scratch_ / "a", options());

@@ -44,6 +44,7 @@ const std::vector<Scenario>& scenarios() {
     add_leases(made);
     add_kernel(made);
     add_semaphores(made);
+    add_shared_memory(made);
     return made;
   }();
   return all;

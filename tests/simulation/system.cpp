@@ -2,6 +2,7 @@
 #include "simulation/system.hpp"
 
 #include "claim/names.hpp"
+#include "schemes/shared_memory/layout.hpp"
 #include "simulation/run.hpp"
 
 #include <cerrno>
@@ -115,6 +116,8 @@ os::Result<std::size_t> SimulatedSystem::read(int descriptor, std::span<char> in
   if (const os::Status error = step()) return {0, error};
   const auto got = world().read(self_, descriptor, into, offset);
   say(got.error, "read ", shown(descriptor), ": ", got.value, " bytes");
+  Description* const made = world().description(self_, descriptor);
+  if (got.ok() && made != nullptr && made->node != nullptr && made->node->mapped) run_.looked_at_word();
   return got;
 }
 
@@ -345,14 +348,30 @@ std::uint64_t SimulatedSystem::load(const os::SharedWord& word) noexcept {
 void SimulatedSystem::store(os::SharedWord& word, std::uint64_t value) noexcept {
   if (step() != 0) return;
   world().store(word, value);
+  shared_word_changed(word, 0, value);
   say(0, "store ", world().name_of(word), " = ", value);
 }
 
 bool SimulatedSystem::compare_exchange(os::SharedWord& word, std::uint64_t expected, std::uint64_t desired) noexcept {
   if (step() != 0) return false;
   const bool done = world().compare_exchange(word, expected, desired);
+  if (done) shared_word_changed(word, expected, desired);
   say(0, "change ", world().name_of(word), " from ", expected, " to ", desired, done ? "" : ": it is another");
   return done;
+}
+
+// Has somebody become a holder by shared memory? By the lock word, or by a mark in a slot.
+void SimulatedSystem::shared_word_changed(const os::SharedWord& word, std::uint64_t before,
+                                          std::uint64_t after) noexcept {
+  namespace shm = schemes::shared_memory;
+  const auto number = world().number_in(world().peek("d", Run::word), word);
+  if (!number) return;
+  if (*number == shm::header::word) {
+    const auto now = shm::LockWord::decode(after);
+    if (now.is_held() && now.state != shm::LockWord::decode(before).state) run_.oracle_published();
+  } else if (*number >= shm::header::words && (*number - shm::header::words) % shm::slot::words == shm::slot::mark) {
+    if (shm::Mark::decode(after).stands) run_.oracle_published();
+  }
 }
 
 std::int64_t SimulatedSystem::thread_id() noexcept {

@@ -88,6 +88,7 @@ class SimulatedSystem final : public os::System {
   [[nodiscard]] World& world() const noexcept;
   [[nodiscard]] os::Status step() noexcept;
   [[nodiscard]] os::Status walk(int at, const char* path, Place& place) noexcept;
+  void shared_word_changed(const os::SharedWord& word, std::uint64_t before, std::uint64_t after) noexcept;
   template <class... Parts>
   void say(os::Status status, const Parts&... parts) const;
   [[nodiscard]] std::string shown(int descriptor) const;

@@ -320,7 +320,15 @@ os::Result<std::size_t> World::read(Process& by, int descriptor, std::span<char>
   Node& node = *made->node;
   if (node.type == os::FileType::directory) return {0, EISDIR};
   touch(content, node.id, Touch::How::look);
-  if (node.mapped) return {0, EIO};  // nobody reads what is mapped by its bytes
+  if (node.mapped) {
+    std::string bytes(node.mapped_words * sizeof(std::uint64_t), '\0');
+    for (std::size_t i = 0; i < node.mapped_words; ++i) {
+      const std::uint64_t value = node.mapped[i].load();
+      std::memcpy(bytes.data() + i * sizeof value, &value, sizeof value);
+    }
+    if (offset >= bytes.size()) return {0, 0};
+    return {bytes.copy(into.data(), into.size(), offset), 0};
+  }
   const std::string& bytes = bytes_for(*by.host, node);
   if (offset >= bytes.size()) return {0, 0};
   return {bytes.copy(into.data(), into.size(), offset), 0};
@@ -707,8 +715,8 @@ os::Result<os::SharedWord*> World::map(Process& by, int descriptor, std::size_t 
   Description* const made = description(by, descriptor);
   if (made == nullptr || made->kind != Description::Kind::file || !made->writable) return {nullptr, EBADF};
   Node& node = *made->node;
-  touch(content, node.id, Touch::How::look);
   if (!node.mapped) {
+    touch(content, node.id, Touch::How::change);
     node.mapped = std::make_unique<os::SharedWord[]>(words);
     node.mapped_words = words;
     for (std::size_t i = 0; i < words && (i + 1) * sizeof(std::uint64_t) <= node.bytes.size(); ++i) {
@@ -731,7 +739,16 @@ std::pair<Node*, std::size_t> World::mapped_at(const os::SharedWord& word) const
 
 void World::touch_word(const os::SharedWord& word, Touch::How how) {
   const auto [node, number] = mapped_at(word);
-  if (node != nullptr) touch(a_mapped_word, mix(node->id) ^ number, how);
+  if (node == nullptr) return;
+  touch(a_mapped_word, mix(node->id) ^ number, how);
+  // Whoever reads the bytes of the file reads this too.
+  if (how != Touch::How::look) touch(content, node->id, Touch::How::add);
+}
+
+std::optional<std::size_t> World::number_in(const Node* node, const os::SharedWord& word) const {
+  const auto [found, number] = mapped_at(word);
+  if (node == nullptr || found != node) return std::nullopt;
+  return number;
 }
 
 std::string World::name_of(const os::SharedWord& word) const {

@@ -193,6 +193,8 @@ class World {
   void store(os::SharedWord& word, std::uint64_t value);
   bool compare_exchange(os::SharedWord& word, std::uint64_t expected, std::uint64_t desired);
   [[nodiscard]] std::string name_of(const os::SharedWord& word) const;
+  /// Which of the words of that file it is; nothing: it is another's.
+  [[nodiscard]] std::optional<std::size_t> number_in(const Node* node, const os::SharedWord& word) const;
 
   os::Result<int> open_process(Process& by, std::int64_t pid);
   os::Result<bool> readable(Process& by, int descriptor);

@@ -38,16 +38,33 @@ std::span<const Variant> kernel_variants() {
   return all;
 }
 
-std::vector<Variant> all_variants() {
+std::span<const Variant> memory_variants() {
+  static constexpr std::array all = {
+      Variant{"shm", "shm", {}},
+      Variant{"shm_without_unnamed_files", "shm", {.unnamed_files = true}},
+      Variant{"shm_without_pidfds", "shm", {.pidfds = true}},
+  };
+  return all;
+}
+
+std::vector<Variant> breakable_variants() {
   std::vector<Variant> all(variants().begin(), variants().end());
+  all.insert(all.end(), memory_variants().begin(), memory_variants().end());
+  return all;
+}
+
+std::vector<Variant> all_variants() {
+  std::vector<Variant> all = breakable_variants();
   all.insert(all.end(), kernel_variants().begin(), kernel_variants().end());
   return all;
 }
 
 bool is_kernel(const Variant& variant) { return variant.scheme == "kernel" || variant.scheme == "flock"; }
 
+bool is_memory(const Variant& variant) { return variant.scheme == "shm"; }
+
 const Variant& variant_named(std::string_view name) {
-  for (const auto all : {variants(), kernel_variants()}) {
+  for (const auto all : {variants(), kernel_variants(), memory_variants()}) {
     const auto found = std::find_if(all.begin(), all.end(), [&](const Variant& each) { return each.name == name; });
     if (found != all.end()) return *found;
   }

@@ -31,9 +31,14 @@ struct Variant {
 /// The schemes that are kernel locks on the file itself, and their fallbacks. They keep the laws of who may hold; what
 /// speaks of lock files, breaks and the dead is not theirs.
 [[nodiscard]] std::span<const Variant> kernel_variants();
-/// Both.
+/// Shared memory, and its fallbacks. It keeps every law but those that speak of what is on the disk.
+[[nodiscard]] std::span<const Variant> memory_variants();
+/// All of them.
 [[nodiscard]] std::vector<Variant> all_variants();
+/// Those whose holds can be broken, and stay when their holder dies: lock files and shared memory.
+[[nodiscard]] std::vector<Variant> breakable_variants();
 [[nodiscard]] bool is_kernel(const Variant& variant);
+[[nodiscard]] bool is_memory(const Variant& variant);
 [[nodiscard]] const Variant& variant_named(std::string_view name);
 
 /// A system without what a variant lacks.

@@ -135,6 +135,7 @@ Failed KernelFileScheme::refuse(const std::string& file, const std::string& anot
 std::optional<Failed> KernelFileScheme::find_lock_file(std::string_view locked) const {
   const claim::Names names(locked);
   const claim::Look look = claim::Word(directory_, names).look(nullptr, nullptr, claim::Word::Into::word);
+  if (look.state == claim::Look::State::held && look.another == "shm") return refuse(names.word(), "shm");
   if (look.state != claim::Look::State::held || look.foreign || look.judgement.verdict == Verdict::dead) return {};
   return refuse(names.word(), look.group ? "link" : look.record.scheme);
 }
@@ -168,8 +169,7 @@ Holder KernelFileScheme::holder_from(const KernelFile& file, const claim::Record
   seen.same_host = self.host == record.host;
   seen.same_pid_namespace = self.pid_namespace != 0 && self.pid_namespace == record.pid_namespace;
   if (seen.processes_visible()) {
-    holder.this_process =
-        record.pid == self.pid && (record.start == self.start || record.time_namespace != self.time_namespace);
+    holder.this_process = claim::is_of_process(record, self);
     if (!holder.this_process &&
         claim::see_processes(directory.process(), record, nullptr).state == claim::Processes::ended) {
       holder.verdict = Verdict::unknown;

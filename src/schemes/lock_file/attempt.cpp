@@ -370,6 +370,7 @@ std::optional<Step> LockFileAttempt::react(Look& look, Failed& failed) {
   switch (removal.result) {
     case claim::Removal::Result::removed:
       broke_stale_ = true;
+      previous_holder_died_ = previous_holder_died_ || look.record.mode == Mode::exclusive;
       return std::nullopt;
     case claim::Removal::Result::changed:
       return std::nullopt;
@@ -384,7 +385,7 @@ std::optional<Step> LockFileAttempt::react(Look& look, Failed& failed) {
 // W is our claim. Nothing: it was lost again before it had its number; then `failed` may say why.
 std::optional<Step> LockFileAttempt::held_by_us(Failed& failed) {
   claim_->hold_granted();
-  Granted granted;
+  Granted granted{.previous_holder_died = previous_holder_died_};
   if (scheme_.fence_ && request_.mode == Mode::exclusive) {
     claim::FenceTaken taken = claim::take_fence(*word_, *claim_, held_, scheme_.terms_.access);
     if (taken.number == 0) {
@@ -440,6 +441,7 @@ void LockFileAttempt::rest() noexcept {
   word_.reset();
   numbered_ = false;
   broke_stale_ = false;
+  previous_holder_died_ = false;
   held_ = {};
   waits_ = {};
 }

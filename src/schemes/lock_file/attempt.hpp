@@ -80,6 +80,7 @@ class LockFileAttempt final : public Attempt {
   std::optional<claim::Word> word_;
   bool numbered_ = false;  // this attempt's number is in the record
   bool broke_stale_ = false;
+  bool previous_holder_died_ = false;  // it was an exclusive hold
   claim::Held held_;
   std::chrono::nanoseconds lease_end_{0};  // by our clock; of the hold, or of the one that is being published
   std::vector<Watch> lost_;

@@ -88,19 +88,9 @@ Failed LockFileScheme::refuse(const std::string& name, const std::string& anothe
           {}};
 }
 
-// Only a file that bears the mark of the kernel schemes is opened: closing any other one would drop the byte locks that
-// this program itself may have on it by fcntl(2), as mail programs do that want a lock file too.
 std::optional<Failed> LockFileScheme::find_kernel_lock(const claim::Directory& directory) const {
-  os::System& system = directory.system();
-  const auto info = system.stat_at(directory.descriptor(), path_.name.c_str(), os::Links::keep);
-  if (!info.ok() || info.value.type != os::FileType::regular || (info.value.mode & os::sticky) == 0) return {};
-  const auto opened = system.open(directory.descriptor(), path_.name.c_str(), os::Open::look, 0);
-  if (!opened.ok()) return {};
-  const os::File file(system, opened.value);
-  const auto bytes = claim::read_record_bytes(system, file.get());
-  if (!bytes.ok()) return {};
-  const std::string another = claim::scheme_of(bytes.value);
-  if (another.empty() || claim::is_lock_file_scheme(another)) return {};
+  const std::string another = claim::kernel_lock_at(directory, path_.name);
+  if (another.empty()) return {};
   return refuse(path_.name, another);
 }
 
@@ -214,6 +204,8 @@ std::error_code LockFileScheme::break_once(const Holder& hold, Proof proof, bool
     removal = word.break_stale(look);
   } else {
     const bool this_one = proof == Proof::forced;
+    // Whoever has it mapped would go on in what was removed.
+    if (look.another == "shm") return std::make_error_code(std::errc::operation_not_supported);
     if (this_one && look.foreign && look.error != 0) return os::code_of(look.error);  // cannot be told now
     if (this_one == look.foreign) return errc::not_locked;
     if (this_one) {

@@ -1,0 +1,122 @@
+// Scheme shm, for the processes of one host: the lock is a number in a mapped file, and whoever holds is named by that
+// very number. Two processes A and B, W the word:
+//
+//   1. A: opens and maps the file (made where it is missing); locks the byte of a slot; writes there who it is
+//   2. A: W free -> exclusive, slot A, number 7: A holds            B: the same with a slot of its own
+//   3.                                                              B: W exclusive: reads slot A, asks whether it lives
+//   4.                                                              B: comes into the line, sets `waiters` in W, looks
+//                                                                      again: exclusive; sleeps
+//   5. A: W exclusive, A, 7 -> free: refused, since `waiters` is set; again, from what stands there: done
+//   6. A: `waiters`: looks into the line, wakes B                   B: W free -> exclusive, slot B, number 8: B holds
+//
+// A killed after 2: B finds out by A's pidfd, judges slot A dead, and changes W from exactly "exclusive, A, 7" to free,
+// with the mark that its holder died. A number stands for one hold only, so that step can end no other.
+//
+// Readers are marks in their slots, so that each can be told from the others when it dies:
+//
+//   1. R: marks its slot           looks at W: free: R holds (sets `readers` in W first, where it is not set)
+//   2.                                                  B: `readers` is set: W free -> draining, slot B; looks at marks
+//   1. R: marks its slot                                B: W free -> draining
+//   2. R: looks at W: draining: takes its mark back     B: looks at the marks: R's: gives W back; or none: exclusive
+//
+// The mark before the look and W before the marks, each a full barrier: one of the two sees the other.
+//
+// What it costs: a file stays (never remove it while anybody may use it: a mapping is not a name). Whoever truncates it
+// ends those who have it mapped (SIGBUS). Only for processes of one boot of one host, on a local file system.
+#pragma once
+
+#include "schemes/file_path.hpp"
+#include "schemes/shared_memory/file.hpp"
+
+#include "claim/names.hpp"
+
+#include <lockfile/options.hpp>
+#include <lockfile/scheme.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lockfile::schemes::shared_memory {
+
+inline constexpr Traits traits = {
+    .shared = true, .upgradable = true, .crash_recovery = true, .forced_break = true, .handed_over = true};
+
+/// A slot of ours.
+struct Participant {
+  std::shared_ptr<File> file;
+  std::uint64_t slot = 0;
+  std::int64_t thread = 0;      // as the slot says
+  std::uint64_t last_mark = 0;  // the number of its last shared hold
+
+  [[nodiscard]] std::size_t at(std::size_t word) const noexcept { return slot_at(slot) + word; }
+};
+
+/// A hold that stands, with what the slot says of its holder.
+struct Standing {
+  Occupant who;
+  Mode mode = Mode::exclusive;
+  std::uint64_t number = 0;  ///< as in `Holder`
+  std::uint64_t slot = 0;
+  bool is_mark = false;
+  std::uint64_t raw = 0;  ///< what the word, or the mark, was
+};
+
+class Scheme final : public lockfile::Scheme {
+ public:
+  Scheme(FilePath path, const Options& options);
+  ~Scheme() override;
+
+  [[nodiscard]] std::string_view name() const noexcept override { return "shm"; }
+  [[nodiscard]] Traits traits() const noexcept override { return shared_memory::traits; }
+  [[nodiscard]] std::unique_ptr<lockfile::Attempt> attempt(const Request& request) override;
+  [[nodiscard]] std::vector<Holder> holders(std::error_code& why) override;
+  std::error_code break_hold(const Holder& hold, Proof proof) noexcept override;
+  void abandon() noexcept override;
+
+ private:
+  friend class Attempt;
+
+  [[nodiscard]] Refusal resolve();
+  /// A kept slot, or a new one. `refusal` says why there is none.
+  [[nodiscard]] std::unique_ptr<Participant> take(const Request& request, Refusal& refusal);
+  void keep(std::unique_ptr<Participant> participant) noexcept;
+  void leave(Participant& participant) noexcept;
+  /// The file is not W any more, or its descriptor not ours: begin anew.
+  void forget() noexcept;
+  [[nodiscard]] Refusal join(Participant& participant);
+  [[nodiscard]] Refusal try_slot(Participant& participant, std::uint64_t number, bool& taken);
+  [[nodiscard]] bool count_slot(std::uint64_t slot) noexcept;
+  [[nodiscard]] claim::Record new_record(std::int64_t thread) const;
+  [[nodiscard]] bool is_own(std::uint64_t slot) const noexcept;
+  [[nodiscard]] std::error_code break_in(File& file, const Holder& hold, Proof proof);
+
+  FilePath path_;
+  std::string name_;  // of W
+  Access access_;
+  std::string reason_;
+  std::shared_ptr<claim::Directory> directory_;
+  std::shared_ptr<File> file_;
+  std::vector<std::unique_ptr<Participant>> kept_;
+  std::vector<std::uint64_t> own_;  // every slot whose byte our descriptor has
+};
+
+// What stands in the file.
+/// Who holds by the word, judged; nothing: nobody, or only somebody who looks for readers, which `drainers` asks for
+/// too.
+enum class Word : std::uint8_t { holders, holders_and_drainers };
+/// Failed: the file is damaged.
+[[nodiscard]] os::Result<std::optional<Standing>> standing_in_word(File& file, Word what,
+                                                                   const claim::KnownProcesses* known);
+/// The shared hold of that slot.
+[[nodiscard]] std::optional<Standing> standing_in_slot(const File& file, std::uint64_t slot,
+                                                       const claim::KnownProcesses* known);
+[[nodiscard]] os::Result<std::vector<Standing>> all_standing(File& file);
+/// Ends it: by its death, or by force. False: it had ended.
+enum class End : std::uint8_t { died, by_force };
+bool end_hold(File& file, const Standing& hold, End how) noexcept;
+
+/// Waits until nobody holds, and takes nothing.
+[[nodiscard]] std::unique_ptr<lockfile::Attempt> free_wait(Scheme& scheme);
+
+}  // namespace lockfile::schemes::shared_memory
