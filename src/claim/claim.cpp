@@ -33,7 +33,9 @@ Claim::Claim(std::shared_ptr<Directory> directory, const Names& names, const Cla
   record_.time_namespace = self.time_namespace;
   record_.pid = self.pid;
   Trial known;
-  record_.guarded = directory_->local() && directory_->trials().find(*directory_, known) && known.guard_works;
+  const bool guard_works = directory_->trials().find(*directory_, known) && known.guard_works;
+  record_.guarded = guard_works && directory_->local();
+  record_.reaches = guard_works && !directory_->local() && directory_->locks_reach();
   record_.start = self.start;
   record_.program = self.program;
 }
@@ -60,10 +62,13 @@ Claim::Made Claim::make(std::shared_ptr<Directory> directory, const Names& names
       return made;
     }
     const bool by_mkdir = terms.scheme.empty() && !claim->trial().link_scheme_works();
-    const bool guarded = claim->live_locked_ && claim->trial().guard_works && claim->directory_->local();
-    if (by_mkdir || guarded != claim->record_.guarded) {
+    const bool guard_works = claim->live_locked_ && claim->trial().guard_works;
+    const bool guarded = guard_works && claim->directory_->local();
+    const bool reaches = guard_works && !claim->directory_->local() && claim->directory_->locks_reach();
+    if (by_mkdir || guarded != claim->record_.guarded || reaches != claim->record_.reaches) {
       if (by_mkdir) claim->record_.scheme = "mkdir";
       claim->record_.guarded = guarded;
+      claim->record_.reaches = reaches;
       made.error = claim->write(format(claim->record_));
       if (made.error != 0) {
         made.failed = os::Call::write;
@@ -160,6 +165,7 @@ os::Status Claim::guard_and_write(Access access, os::Call& failed) {
   }
   failed = os::Call::write;
   record_.guarded = record_.guarded && live_locked_;
+  record_.reaches = record_.reaches && live_locked_;
   return write(format(record_));
 }
 

@@ -350,7 +350,7 @@ Removal Word::remove_group(const Look& look, bool closed_by_us) const {
 // Of one reader, by force: only that hold, for its entry's name is no other's. Under REMOVE of G, so that no reader is
 // about to become a writer.
 Removal Word::break_member(const Look& look, const Member& member) const {
-  const bool reaches = directory_->local() ? member.record.guarded : directory_->locks_reach();
+  const bool reaches = directory_->local() ? member.record.guarded : directory_->locks_reach() && member.record.reaches;
   if (!reaches) {
     return {Removal::Result::refused, make_error_code(errc::cannot_break), "cannot break '" + names_->word() + "'"};
   }

@@ -215,7 +215,7 @@ std::string format(const Record& record) {
   line("host", record.host);
   line("pidns", std::to_string(record.pid_namespace));
   line("timens", std::to_string(record.time_namespace));
-  line("guard", record.guarded ? "local" : "none");
+  line("guard", record.guarded ? "local" : record.reaches ? "reaches" : "none");
   line("pid", std::to_string(record.pid));
   line("start", std::to_string(record.start));
   line("program", record.program);
@@ -282,6 +282,7 @@ Reading parse(std::string_view bytes, Record& record) {
   record.time_namespace = in.plain<std::uint64_t>("timens: ");
   const std::string guard = in.text("guard: ");
   record.guarded = guard == "local";
+  record.reaches = guard == "reaches";
   record.pid = in.plain<std::int64_t>("pid: ");
   record.start = in.plain<std::uint64_t>("start: ");
   record.program = in.text("program: ");
@@ -289,8 +290,8 @@ Reading parse(std::string_view bytes, Record& record) {
   in.expect(last_line);
   // Names are made of the nonce: it must be one.
   const bool nonce_ok = is_nonce(record.nonce);
-  return in.good() && in.left().empty() && nonce_ok && (record.guarded || guard == "none") ? Reading::record
-                                                                                           : Reading::foreign;
+  const bool guard_ok = record.guarded || record.reaches || guard == "none";
+  return in.good() && in.left().empty() && nonce_ok && guard_ok ? Reading::record : Reading::foreign;
 }
 
 std::string scheme_of(std::string_view bytes) {

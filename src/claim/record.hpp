@@ -37,6 +37,9 @@ struct Record {
   /// Its guard was seen to work by its maker, on a local file system: only then does a guard that looks free say
   /// anything to those who reach the same file in another way (beneath a FUSE mount, on the host of a virtual machine).
   bool guarded = false;
+  /// On a network file system: its maker's byte locks reach other hosts. Those of another host tell nothing of it: each
+  /// client has its own way of mounting.
+  bool reaches = false;
   std::int64_t pid = 0;
   std::uint64_t start = 0;
   std::string program;

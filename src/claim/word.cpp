@@ -479,14 +479,14 @@ Removal Word::break_stale(Look& look) const {
 }
 
 // A stale break removes what nobody will release any more. A forced one races with the holder's own release, so both
-// must see the same byte locks: not where those stay on one host and the holder is on another, nor where the holder
-// came to this local file by another way (FUSE, a virtual machine), as its record says.
+// must see the same byte locks: not where those of either stay on its own host and the holder is on another, nor where
+// the holder came to this local file by another way (FUSE, a virtual machine), as its record says.
 //   breaker: lock REMOVE, W is I, number 5                            unlink: C's hold
 //   holder:                                 release 5, unlink    C: link
 bool Word::remove_byte_reaches_holder(const Look& look) const {
   const os::Identity& self = directory_->process().identity();
   if (directory_->local()) return look.record.guarded;
-  return directory_->locks_reach() ||
+  return (directory_->locks_reach() && look.record.reaches) ||
          (!self.boot.empty() && self.boot == look.record.boot && self.host == look.record.host);
 }
 

@@ -155,6 +155,16 @@ TEST_P(OtherHost, its_lease_runs_out_and_nobody_takes_the_lock_over_where_locks_
   ours_->acquire(0s);
 }
 
+// Each host mounts in its own way: what is true of the breaker's locks is not of the holder's.
+TEST_P(OtherHost, its_hold_is_not_broken_by_force_where_its_own_locks_stay_at_home) {
+  begin(locks_stay, locks_reach);
+  std::error_code ec;
+  EXPECT_FALSE(ours_->break_lock(BreakWhat::ours, ec));
+  EXPECT_EQ(ec, errc::cannot_break);
+  there_->enter();
+  EXPECT_TRUE(theirs_->i_am_locking());
+}
+
 // One host, and two ways to one file system.
 TEST_P(OtherHost, a_hold_that_came_by_another_way_is_not_broken_by_force_beneath) {
   begin(locks_stay, local, "there");

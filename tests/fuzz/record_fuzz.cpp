@@ -57,6 +57,7 @@ void is_read_as_it_was_written(std::string_view bytes) {
   Record record;
   record.released = bytes.size() % 2 == 0;
   record.guarded = bytes.size() % 3 == 0;
+  record.reaches = bytes.size() % 3 == 1;
   record.number = number();
   record.child_start = number();
   record.start = number();

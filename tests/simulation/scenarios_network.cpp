@@ -79,6 +79,44 @@ void add_network(std::vector<Scenario>& all) {
                run.kill(a);
              },
          .leaves = Scenario::Leaves::unknown});
+    add({.name = named("locks_stay_at_home_and_wait"),
+         .says = "one of two hosts keeps its byte locks to itself; they wait for each other",
+         .set =
+             [form, pair](Run& run) {
+               Host& here = run.host("here");
+               here.locks_stay_here = true;
+               run.participant(run.process(here, "A"), "A", by(form, pair));
+               run.participant(run.process(run.host("there"), "B"), "B", by(form, pair));
+             },
+         .leaves = Scenario::Leaves::unknown});
+    add({.name = named("locks_stay_at_home_and_forced_break"),
+         .says =
+             "the holder's host keeps its byte locks to itself; its next hold is safe from a forced break from another",
+         .set =
+             [form](Run& run) {
+               Host& here = run.host("here");
+               here.locks_stay_here = true;
+               run.participant(run.process(here, "A"), "A", by(form, [](Script& me) {
+                                 me.pair();
+                                 me.pair();
+                               }));
+               run.participant(run.process(run.host("there"), "B"), "B",
+                               by(form, [](Script& me) { me.look_and_break(); }));
+             },
+         .errors_allowed = true,
+         .leaves = Scenario::Leaves::unknown});
+    add({.name = named("locks_dropped_while_cut_off"),
+         .says = "the server drops the locks of a client whose process holds; two of another host come, and one waits",
+         .set =
+             [form, pair, try_pair](Run& run) {
+               Host& here = run.host("here");
+               Host& there = run.host("there");
+               run.participant(run.process(here, "A"), "A", by(form, pair));
+               run.participant(run.process(there, "B"), "B", by(form, pair));
+               run.participant(run.process(there, "C"), "C", by(form, try_pair));
+               run.server_drops_locks(here);
+             },
+         .leaves = Scenario::Leaves::unknown});
     add({.name = named("server_drops_locks"),
          .says = "the server gives up on a client for a moment, and its byte locks are gone",
          .set =

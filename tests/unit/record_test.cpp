@@ -105,6 +105,20 @@ TEST(Record, reads_what_it_writes) {
   EXPECT_TRUE(read.released);
 }
 
+TEST(Record, says_how_far_its_guard_reaches) {
+  Record record = sample();
+  Record read;
+  record.guarded = false;
+  record.reaches = true;
+  EXPECT_NE(format(record).find("\nguard: reaches\n"), std::string::npos);
+  ASSERT_EQ(parse(format(record), read), Reading::record);
+  EXPECT_EQ(read, record);
+  record.reaches = false;
+  EXPECT_NE(format(record).find("\nguard: none\n"), std::string::npos);
+  ASSERT_EQ(parse(format(record), read), Reading::record);
+  EXPECT_EQ(read, record);
+}
+
 TEST(Record, has_a_head_of_fixed_size) {
   Record largest = sample();
   largest.number = UINT64_MAX;
