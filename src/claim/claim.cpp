@@ -217,6 +217,14 @@ os::Status Claim::begin_hold(Mode mode, std::int64_t thread) noexcept {
   return write_head();
 }
 
+os::Status Claim::change_mode(Mode mode) noexcept {
+  const Mode before = record_.mode;
+  record_.mode = mode;
+  const os::Status error = write_head();
+  if (error != 0) record_.mode = before;
+  return error;
+}
+
 os::Status Claim::name_child(std::int64_t pid, std::uint64_t start) noexcept {
   record_.child = pid;
   record_.child_start = start;
@@ -348,6 +356,27 @@ os::Status Claim::leave_group(const std::string& entry) noexcept {
   } catch (const std::bad_alloc&) {
     return ENOMEM;
   }
+}
+
+os::Status Claim::step_out(const std::string& entry, std::string& outside) noexcept {
+  const int at = directory_->descriptor();
+  outside = names_.side(record_.nonce);
+  // Between two names of one inode a rename does nothing: where the own name stands, out by another.
+  if (trial_.hard_links) outside += suffix::numbered(record_.number, suffix::upgrade);
+  const os::Status error = system().rename(at, entry.c_str(), at, outside.c_str());
+  const auto out = error == 0 ? os::Result<bool>{true, 0} : directory_->refers_to(outside.c_str(), *info_);
+  if (!out.ok() || !out.value) return error;  // else a lost reply
+  if (!trial_.hard_links) name_ = outside;
+  return 0;
+}
+
+os::Status Claim::step_in(const std::string& outside, const std::string& entry) noexcept {
+  const int at = directory_->descriptor();
+  const os::Status error = system().rename(at, outside.c_str(), at, entry.c_str());
+  const auto in = error == 0 ? os::Result<bool>{true, 0} : directory_->refers_to(entry.c_str(), *info_);
+  if (!in.ok() || !in.value) return error;
+  if (!trial_.hard_links) name_.clear();
+  return 0;
 }
 
 void Claim::abandon() noexcept {

@@ -47,6 +47,8 @@ class Claim {
   /// been used stay neighbours, which the kernel keeps as one lock.
   void hold_granted() noexcept { number_used_ = true; }
   [[nodiscard]] bool number_is_used() const noexcept { return number_used_; }
+  /// The mode of a hold that stands, in one write. Refused: it is as before.
+  [[nodiscard]] os::Status change_mode(Mode mode) noexcept;
   /// Names the process that the hold lasts for besides this one.
   [[nodiscard]] os::Status name_child(std::int64_t pid, std::uint64_t start) noexcept;
   /// Writes another count of renewals, and waits for the disk or the server (fsync(2)).
@@ -73,6 +75,11 @@ class Claim {
   [[nodiscard]] os::Status enter_group(const std::string& entry) noexcept;
   /// And takes it back. ENOENT: it was not there.
   [[nodiscard]] os::Status leave_group(const std::string& entry) noexcept;
+  /// Out of a group by a name beside W, `outside`, which never stands for anything: the way to W or back. Without hard
+  /// links it is the claim's own name, and its only one. ENOENT: the entry was not there.
+  [[nodiscard]] os::Status step_out(const std::string& entry, std::string& outside) noexcept;
+  /// ENOENT: the group has closed.
+  [[nodiscard]] os::Status step_in(const std::string& outside, const std::string& entry) noexcept;
 
   /// Removes the claim's own names and closes. In a forked child: closes only.
   void drop() noexcept;
@@ -95,7 +102,7 @@ class Claim {
   /// The name of the kept directory; empty: the claim is a file beside W.
   [[nodiscard]] const std::string& directory_name() const noexcept { return directory_name_; }
   [[nodiscard]] const os::FileInfo& directory_info() const noexcept { return directory_info_; }
-  /// The claim sits in W/holder itself and has no name of its own beside W.
+  /// The claim is W itself, or sits in W/holder, and has no name of its own beside W.
   void set_moved_into_word() noexcept { name_.clear(); }
 
  private:

@@ -7,7 +7,9 @@ namespace lockfile::claim {
 
 /// Locked by the maker for the claim's whole life: while it is locked, somebody lives who has the claim open.
 inline constexpr std::uint64_t live_byte = 0x7FFF'FFFF'0000'0000;
-// live_byte + 2 and + 3 are kept for upgradable locks.
+/// UPGRADE, of a group's file: locked by the upgradable reader while it waits for the others to leave; newcomers that
+/// see it wait too. Nothing rests on it.
+inline constexpr std::uint64_t upgrade_byte = live_byte + 3;
 
 /// REMOVE of one hold: locked by whoever is about to remove W while it stands for that hold. Each hold of a claim has a
 /// byte of its own, so that a release need not give its byte back: the next hold has another one, and the kernel keeps

@@ -35,7 +35,8 @@ bool is_hex(std::string_view text) noexcept {
 
 std::string boot_part(std::string_view boot) { return hex(hash_of(boot) >> 32U, 8); }
 
-constexpr std::array numbered_suffixes = {suffix::gone, suffix::group, suffix::members, suffix::joined, suffix::fence};
+constexpr std::array numbered_suffixes = {suffix::gone,   suffix::group, suffix::members,
+                                          suffix::joined, suffix::fence, suffix::upgrade};
 
 bool is_known_suffix(std::string_view text) {
   if (text.empty() || text == suffix::trial || text == suffix::directory || text == suffix::entry ||

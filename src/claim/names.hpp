@@ -36,6 +36,7 @@ inline constexpr std::string_view gone = ".gone";        ///< the ends of the ne
 inline constexpr std::string_view group = ".group";
 inline constexpr std::string_view members = ".members";
 inline constexpr std::string_view joined = ".joined";
+inline constexpr std::string_view upgrade = ".upgrade";  ///< `.<number>.upgrade`: a claim on its way from a group to W
 [[nodiscard]] std::string taken_away(std::uint64_t number);  ///< `.<number>.gone`: a directory on its way out of W
 inline constexpr std::string_view fence = ".fence";          ///< the end of the next
 [[nodiscard]] std::string numbering(std::uint64_t number);   ///< `.<number>.fence`: a number on its way to W.fence

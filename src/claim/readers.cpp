@@ -26,6 +26,23 @@ std::string entry_path(const std::string& group, const Record& record) {
 // --- looking ---
 
 void Word::look_at_group(Look& look, const KnownProcesses* known) const {
+  look_at_members(look, known);
+  if (look.state != Look::State::held) return;
+  const bool outside = one_is_outside(look);
+  const auto same = still_is(look);
+  if (!same.ok()) {
+    look.state = Look::State::failed;
+    look.error = same.error;
+  } else if (outside || !same.value) {
+    look.state = Look::State::changing;
+  }
+  if (outside) {
+    look.foreign = true;
+    look.judgement = {Verdict::unknown, "one of its readers becomes exclusive"};
+  }
+}
+
+void Word::look_at_members(Look& look, const KnownProcesses* known) const {
   Group& group = *look.group;
   const auto stranger = [&](std::string_view note) {
     look.foreign = true;
@@ -58,13 +75,6 @@ void Word::look_at_group(Look& look, const KnownProcesses* known) const {
     if (!member.entry.empty()) group.members.push_back(std::move(member));
   }
   sum_up(look);
-  const auto same = still_is(look);
-  if (!same.ok()) {
-    look.state = Look::State::failed;
-    look.error = same.error;
-  } else if (!same.value) {
-    look.state = Look::State::changing;
-  }
 }
 
 // A member without an entry: it has left meanwhile.
@@ -114,8 +124,7 @@ void Word::sum_up(Look& look) const {
 
 // --- entering ---
 
-os::Status Word::join(const Look& look, Claim& claim, Held& held) const {
-  const std::string& group = look.group->directory;
+os::Status Word::join(const std::string& group, Claim& claim, Held& held) const {
   const os::Status error = claim.enter_group(entry_path(group, claim.record()));
   if (error == 0) held = {Form::entry, {}, {}, group};
   return error;
@@ -193,6 +202,21 @@ os::Status Word::make_group(Claim& claim, Access access, Held& held) const {
   return 0;
 }
 
+// In one step; under REMOVE of what W is. G keeps its own name, which tells after a power cut of which boot it is.
+os::Status Word::put_group_over_word(const std::string& file, std::uint64_t counter, const Claim& claim,
+                                     const std::string& members) const {
+  const int at = directory_->descriptor();
+  const std::string second = names_->side(claim.record().nonce, suffix::numbered(counter, suffix::joined));
+  os::Status error = system().link(at, file.c_str(), at, second.c_str());
+  if (error == EEXIST) error = 0;  // a lost reply: nobody else uses this name
+  if (error == 0) error = system().rename(at, second.c_str(), at, name());
+  if (error == 0) return 0;
+  const Look after = this->look(nullptr, nullptr, Into::word);
+  if (after.group && after.group->directory == members) return 0;  // a lost reply
+  (void)system().unlink(at, second.c_str());
+  return error;
+}
+
 // The reader that holds W alone gets an entry beside ours, and W becomes the group in one step, under REMOVE of its
 // hold: so it is never free, and the first reader's release either comes before, or finds itself in the group.
 //   reader 1:                                      release: REMOVE is taken -> gives its claim up, marked
@@ -201,7 +225,6 @@ Removal Word::join_lone_reader(const Look& look, Claim& claim, Access access, He
   const int at = directory_->descriptor();
   const std::uint64_t counter = claim.next_group();
   const std::string members = names_->side(claim.record().nonce, suffix::numbered(counter, suffix::members));
-  const std::string second = names_->side(claim.record().nonce, suffix::numbered(counter, suffix::joined));
   const auto prepared = prepare_group(claim, access, counter);
   Removal removal;
   if (!prepared.ok()) {
@@ -214,25 +237,15 @@ Removal Word::join_lone_reader(const Look& look, Claim& claim, Access access, He
     Record now;
     // Read again: until REMOVE was locked, it could have been released and acquired anew, by another number.
     const bool the_same = bytes.ok() && parse(bytes.value, now) == Reading::record && !now.released &&
-                          now.mode == Mode::shared && now.number == look.record.number;
+                          !excludes(now.mode, claim.record().mode) && now.number == look.record.number;
     if (the_same) {
       const std::string entry = entry_path(members, now);
       // By the name W: the reader's own name may have been cleared.
       os::Status error = system().link(at, name(), at, entry.c_str());
       if (error == EEXIST) error = 0;  // a lost reply: nobody else uses this name
       if (error == 0) {
-        // G keeps its own name, which tells after a power cut of which boot it is.
-        error = system().link(at, prepared.value.c_str(), at, second.c_str());
-        if (error == EEXIST) error = 0;
-        if (error == 0) error = system().rename(at, second.c_str(), at, name());
-        if (error != 0) {
-          const Look after = this->look(nullptr, nullptr, Into::word);
-          if (after.group && after.group->directory == members) error = 0;  // a lost reply
-        }
-        if (error != 0) {
-          (void)system().unlink(at, second.c_str());
-          (void)system().unlink(at, entry.c_str());
-        }
+        error = put_group_over_word(prepared.value, counter, claim, members);
+        if (error != 0) (void)system().unlink(at, entry.c_str());
       }
       if (error == 0) {
         // Its release may have found REMOVE taken: then it marks its claim and looks for a group after that, and we
@@ -280,14 +293,16 @@ os::Result<bool> Word::still_held(const Claim& claim, const Held& held) const no
 Word::Ending Word::leave(Claim& claim, const std::string& group) const {
   Ending ending;
   const std::string entry = entry_path(group, claim.record());
-  const auto in = directory_->refers_to(entry.c_str(), claim.info());
-  if (in.ok() && !in.value) {
+  // On a network file system a reply may be lost, and the retry find the work done: there ENOENT says less than a look.
+  const auto in = directory_->local() ? os::Result<bool>{true, 0} : directory_->refers_to(entry.c_str(), claim.info());
+  ending.error = in.ok() ? claim.leave_group(entry) : in.error;
+  if ((in.ok() && !in.value) || (directory_->local() && is_gone(ending.error))) {
+    ending.error = 0;
     ending.lost = true;
     ending.claim_gone = claim.cleared();
     return ending;
   }
-  ending.error = in.ok() ? claim.leave_group(entry) : in.error;
-  if (ending.error == ENOENT) ending.error = 0;  // the reply was lost, and the retry found the work done
+  if (ending.error == ENOENT) ending.error = 0;
   if (ending.error != 0) {
     // Whoever comes next finds the mark and clears the entry.
     const os::Status marked = claim.give_up();
@@ -295,7 +310,6 @@ Word::Ending Word::leave(Claim& claim, const std::string& group) const {
     if (marked != 0) ending.error = marked;
     return ending;
   }
-  ending.claim_gone = claim.cleared();
   // Refused while others are in. Dead ones among them are cleared by whoever is kept out by them.
   if (system().remove_directory(directory_->descriptor(), group.c_str()) != 0) return ending;
   const Look look = this->look(nullptr, nullptr, Into::word);
@@ -337,14 +351,18 @@ Removal Word::remove_group(const Look& look, bool closed_by_us) const {
   if (!still.ok()) return refused(still.error, look, "cannot look at '" + names_->word() + "'");
   if (!still.value) return {};
   removal = remove(look);
-  const auto side = parse_side_name(look.group->directory);
-  if (removal.result == Removal::Result::removed && side) {
-    const std::string counter = side->suffix.substr(0, side->suffix.size() - suffix::members.size());
-    const std::string own = names_->side(side->nonce, counter + std::string(suffix::group));
-    const auto same = directory_->refers_to(own.c_str(), look.info);
-    if (same.ok() && same.value) (void)system().unlink(directory_->descriptor(), own.c_str());
-  }
+  if (removal.result == Removal::Result::removed) drop_group_name(look);
   return removal;
+}
+
+// The own name of a group's file that is not W any more.
+void Word::drop_group_name(const Look& look) const {
+  const auto side = parse_side_name(look.group->directory);
+  if (!side) return;
+  const std::string counter = side->suffix.substr(0, side->suffix.size() - suffix::members.size());
+  const std::string own = names_->side(side->nonce, counter + std::string(suffix::group));
+  const auto same = directory_->refers_to(own.c_str(), look.info);
+  if (same.ok() && same.value) (void)system().unlink(directory_->descriptor(), own.c_str());
 }
 
 // Of one reader, by force: only that hold, for its entry's name is no other's. Under REMOVE of G, so that no reader is

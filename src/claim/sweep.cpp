@@ -93,7 +93,8 @@ class Sweeper {
     }
     if (left.maker != Verdict::dead || clean_ == Clean::look_only) return;
     // More names than this one: its lock file, which a break removes first.
-    const bool may_stand = info.links > 1 && side.suffix != suffix::trial;
+    const bool on_its_way = side.suffix == suffix::trial || side.suffix.ends_with(suffix::upgrade);
+    const bool may_stand = info.links > 1 && !on_its_way;
     if (may_stand) {
       left.note = "its lock file still stands";
       return;

@@ -138,6 +138,7 @@ void Word::look_at_file(Look& look, const Claim* own, const KnownProcesses* know
     look.group.emplace();
     look.group->directory = *std::move(members);
     if (into == Into::group) look_at_group(look, known);
+    if (into == Into::group_under_remove) look_at_members(look, known);
     return;
   }
   const Reading reading = parse(bytes.value, look.record);
@@ -268,6 +269,7 @@ Word::Watches Word::watches(Look& look) const {
   if (look.word.is_open() && !plain_directory) watch(look.word, look.word_info, os::Notice::word);
   if (look.file.is_open() && !plain_directory) watch(look.file, look.info, os::Notice::file);
   watches.all = !directory_needed || watch_directory();
+  if (look.besides.is_open()) watch(look.besides, look.besides_info, os::Notice::file);
   // The entries that go: neither a reader that leaves nor the directory's own end is an event on G.
   if (look.group && look.group->opened.is_open()) watch(look.group->opened, look.group->info, os::Notice::contents);
   return watches;
@@ -359,6 +361,7 @@ Word::Ending Word::release(Claim& claim, Held& held) const {
     const int at = directory_->descriptor();
     if (held.form == Form::file) {
       error = system().unlink(at, name());
+      ending.claim_gone = claim.name().empty();  // that was its last one
     } else if (!claim.directory_name().empty()) {
       error = system().rename(at, name(), at, claim.directory_name().c_str());
     } else {
@@ -534,7 +537,8 @@ Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
     const auto member = std::find_if(all.begin(), all.end(), [&](const Member& each) {
       return hold != nullptr && each.record.nonce == hold->nonce && each.record.number == hold->number;
     });
-    return member == all.end() ? Removal{} : break_member(look, *member);
+    if (member != all.end()) return break_member(look, *member);
+    return hold == nullptr ? Removal{} : break_unseen_member(look, *hold);
   }
   if (!remove_byte_reaches_holder(look)) {
     return {Removal::Result::refused, make_error_code(errc::cannot_break), "cannot break '" + names_->word() + "'"};

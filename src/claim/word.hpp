@@ -98,6 +98,8 @@ struct Look {
   bool expired = false;  ///< its lease is over, by what the caller has seen of it
   /// How long the lease lasts yet, as far as the caller has seen.
   std::optional<std::chrono::nanoseconds> lease_left;
+  os::File besides;  ///< whose change matters too: the record of a reader that may become a weaker one
+  os::FileInfo besides_info;
   std::optional<Group> group;  ///< then `judgement` and `processes` are those of a member that keeps W, if one does
 };
 
@@ -122,6 +124,28 @@ struct Removal {
   std::string what;
 };
 
+/// The file of a group whose upgradable reader waits for the others to leave: UPGRADE of it is locked.
+struct Upgrading {
+  os::Unshared file;
+  os::FileInfo info;
+};
+
+/// What came of one try to change how a hold is held.
+struct Conversion {
+  enum class Result : std::uint8_t {
+    done,
+    again,    ///< what it rested on has changed
+    kept_up,  ///< by those in `look`
+    in_turn,  ///< somebody else is at W, or at this hold
+    lost,     ///< the hold had been broken
+    refused,  ///< `error` says why; the hold is as before
+  };
+  Result result = Result::again;
+  std::error_code error;
+  std::string what;
+  std::optional<Look> look;
+};
+
 class Word {
  public:
   /// `names` must outlive it.
@@ -130,8 +154,9 @@ class Word {
   /// A fresh look. Reads only. `own`: the caller's claim, if it has one; `known`: processes that it has looked at
   /// before.
   enum class Into : std::uint8_t {
-    word,   ///< a group's members are left alone
-    group,  ///< they are looked at, each
+    word,                ///< a group's members are left alone
+    group,               ///< they are looked at, each
+    group_under_remove,  ///< likewise, by whoever has REMOVE of its file locked
   };
   [[nodiscard]] Look look(const Claim* own, const KnownProcesses* known = nullptr, Into into = Into::group) const;
   /// The holder, for people; of a group, one that keeps W.
@@ -152,11 +177,32 @@ class Word {
 
   // Shared holds.
   /// Enters the group that W names. ENOENT: it has closed, or the claim was cleared.
-  [[nodiscard]] os::Status join(const Look& look, Claim& claim, Held& held) const;
+  [[nodiscard]] os::Status join(const Look& look, Claim& claim, Held& held) const {
+    return join(look.group->directory, claim, held);
+  }
+  /// Also without a look at W: a group's name never comes again, so this one is open, or it is ENOENT.
+  [[nodiscard]] os::Status join(const std::string& group, Claim& claim, Held& held) const;
   /// Makes W a group with `claim` as its first reader. EEXIST: W is there.
   [[nodiscard]] os::Status make_group(Claim& claim, Access access, Held& held) const;
   /// Makes a group of the reader that holds W alone and of `claim`. `removed`: done.
   [[nodiscard]] Removal join_lone_reader(const Look& look, Claim& claim, Access access, Held& held) const;
+
+  // Upgradable holds, in upgrade.cpp.
+  /// Leaves of the readers in `look` the one that is upgradable and may live. False: there is none.
+  [[nodiscard]] bool narrow_to_upgradable(Look& look) const;
+  /// Is UPGRADE of that group's file locked?
+  [[nodiscard]] bool upgrade_seen(int file) const noexcept;
+  /// Does the upgradable reader of the group wait for the others to leave? Then `look` is narrowed to it.
+  [[nodiscard]] bool is_upgrading(const Look& seen, const KnownProcesses* known, Look& look) const;
+  /// Do byte locks keep all apart who may come here, and so two upgradable readers?
+  [[nodiscard]] bool can_be_upgradable() const;
+  /// Enters the group as its upgradable reader. `removed`: done. `changed`: there is one by now, or it has closed.
+  [[nodiscard]] Removal join_upgradable(const Look& look, Claim& claim, Held& held) const;
+  /// One try to make our upgradable hold exclusive.
+  [[nodiscard]] Conversion upgrade(Claim& claim, Held& held, Upgrading& upgrading, const KnownProcesses* known) const;
+  void end_upgrade(Upgrading& upgrading) const noexcept;
+  /// One try to make our exclusive hold upgradable or shared, or the upgradable one shared.
+  [[nodiscard]] Conversion downgrade(Claim& claim, Held& held, Mode to, Access access) const;
 
   /// Removes a hold that `look` judged dead.
   [[nodiscard]] Removal break_stale(Look& look) const;
@@ -184,6 +230,8 @@ class Word {
  private:
   void look_at_file(Look& look, const Claim* own, const KnownProcesses* known, Into into) const;
   void look_at_group(Look& look, const KnownProcesses* known) const;
+  void look_at_members(Look& look, const KnownProcesses* known) const;
+  [[nodiscard]] bool one_is_outside(const Look& look) const;
   [[nodiscard]] Member look_at_member(const Group& group, std::string entry, const KnownProcesses* known) const;
   void sum_up(Look& look) const;
   [[nodiscard]] Holder holder_in(const Look& look, const Member& member) const;
@@ -191,9 +239,23 @@ class Word {
   void undo_group(Claim& claim, std::uint64_t counter) const noexcept;
   [[nodiscard]] os::Result<std::string> group_of(const Claim& claim) const;
   [[nodiscard]] Ending leave(Claim& claim, const std::string& group) const;
+  [[nodiscard]] Conversion upgrade_alone(Claim& claim, Held& held) const;
+  [[nodiscard]] Conversion upgrade_member(Claim& claim, Held& held, Upgrading& upgrading,
+                                          const KnownProcesses* known) const;
+  [[nodiscard]] Conversion close_and_replace(const Look& look, Claim& claim, Held& held) const;
+  [[nodiscard]] Conversion replace_group(const Look& look, Claim& claim, const std::string& outside, Held& held) const;
+  [[nodiscard]] Conversion downgrade_alone(Claim& claim, Held& held, Mode to) const;
+  [[nodiscard]] Conversion downgrade_to_group(Claim& claim, Held& held, Mode to, Access access) const;
+  [[nodiscard]] Conversion lock_own_word(Claim& claim, const Held& held) const;
+  void unlock_own_word(const Claim& claim) const noexcept;
+  [[nodiscard]] os::Status put_group_over_word(const std::string& file, std::uint64_t counter, const Claim& claim,
+                                               const std::string& members) const;
+  void begin_upgrade(const Look& look, Upgrading& upgrading) const;
+  void drop_group_name(const Look& look) const;
   [[nodiscard]] Removal close_group(Look& look) const;
   [[nodiscard]] Removal remove_group(const Look& look, bool closed_by_us) const;
   [[nodiscard]] Removal break_member(const Look& look, const Member& member) const;
+  [[nodiscard]] Removal break_unseen_member(const Look& look, const Holder& hold) const;
   bool enter_word(Look& look) const;
   [[nodiscard]] Judgement judge_record(Look& look, Reading reading, const KnownProcesses* known) const;
   [[nodiscard]] bool name_of_earlier_boot(const Look& look) const;

@@ -109,6 +109,8 @@ Outcome Engine::convert(Mode to, const Wait& wait, bool& had_one) {
   if (!is_lost(outcome.code)) return outcome;
   const os::MutexGuard guard(state.process.system(), state.mutex);
   Outcome now = nothing_to_release();
+  // Not to be told who holds now, it is lost all the same.
+  if (!is_lost(now.code)) now.code = outcome.code;
   now.what = std::move(outcome.what);
   return now;
 }

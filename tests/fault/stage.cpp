@@ -98,7 +98,7 @@ void Stage::other_ends_when_waited_for(Ends how) {
     if (how == Ends::dies) other_.die();
     other_.enter();
     others_.reset();  // releases, or only closes
-    held_ = how == Ends::dies ? Held::by_dead : Held::no;
+    if (held_ == Held::by_other) held_ = how == Ends::dies ? Held::by_dead : Held::no;
     dead_left_ = how == Ends::dies;
     return true;
   };
@@ -195,11 +195,13 @@ void Stage::expect_obtainable(std::string_view when) {
   EXPECT_FALSE(code) << "not to be had " << when << ": " << code.message();
 }
 
-bool Stage::acquire(const Wait& wait) {
+bool Stage::acquire(const Wait& wait, Mode mode) {
   if (!lock_) return false;
   const auto began = world_.now();
-  const std::error_code code = try_verb([&] { lock_->acquire(wait); });
+  const std::error_code code = try_verb([&] { lock_->acquire(mode, wait); });
   const Calm calm(*this);
+  // Where readers cannot be together, or byte locks do not work, and also when it was made to look so.
+  if (mode != Mode::exclusive && code == std::errc::operation_not_supported) return false;
   EXPECT_TRUE(!world_.slept_for_ever() || deceived() || setting_.variant->missing.marks)
       << "an acquire would have slept for ever";
   if (!code) {
@@ -235,6 +237,41 @@ bool Stage::acquire(const Wait& wait) {
   check_failure(code);
   stands_ = trouble_.is_total();
   return false;
+}
+
+// Whatever came of it: exclusive, or as before, or lost where the trouble struck between the two.
+void Stage::check_conversion(std::error_code code) {
+  EXPECT_TRUE(!world_.slept_for_ever() || deceived()) << "an upgrade would have slept for ever";
+  if (code == errc::not_locked || code == errc::not_my_lock) {
+    count_ = 0;
+    held_ = Held::no;
+    if (!deceived()) expect_obtainable("after a hold was lost");
+    return;
+  }
+  EXPECT_TRUE(deceived() || lock_->i_am_locking()) << "the hold is gone, and nobody was told";
+  if (!deceived()) {
+    EXPECT_TRUE(bystander_tries()) << "a hold that was none: another was granted";
+  }
+  if (code && code != std::errc::operation_not_supported) check_failure(code);
+}
+
+void Stage::upgrade(const Wait& wait) {
+  if (count_ == 0) return;
+  const std::error_code code = try_verb([&] { lock_->upgrade(wait); });
+  const Calm calm(*this);
+  check_conversion(code);
+  if (code || deceived()) return;
+  bystander_.enter();
+  FileLock reader(path_, options());
+  std::error_code refused;
+  EXPECT_FALSE(reader.acquire(Mode::shared, 0s, refused)) << "a reader beside an exclusive hold";
+}
+
+void Stage::downgrade(Mode to) {
+  if (count_ == 0) return;
+  const std::error_code code = try_verb([&] { lock_->downgrade(to, 1s); });
+  const Calm calm(*this);
+  check_conversion(code);
 }
 
 void Stage::release() {
@@ -485,6 +522,18 @@ void play_leased_life(Stage& stage) {
   stage.drop();
 }
 
+void play_upgrade(Stage& stage) {
+  stage.open();
+  stage.begin();
+  if (!stage.acquire(0s, Mode::upgradable)) return;
+  stage.upgrade(0s);
+  stage.downgrade(Mode::upgradable);
+  stage.upgrade(0s);
+  stage.downgrade(Mode::shared);
+  stage.release();
+  stage.drop();
+}
+
 void play_refused(Stage& stage) {
   stage.other_holds();
   stage.open();
@@ -620,6 +669,7 @@ std::span<const Scenario> scenarios() {
       Scenario{"life_for_everyone", play_life_for_everyone},
       Scenario{"fenced_life", play_fenced_life, true},
       Scenario{"leased_life", play_leased_life, true},
+      Scenario{"upgrade", play_upgrade},
       Scenario{"refused", play_refused},
       Scenario{"waited_for_release", play_waited_for_release},
       Scenario{"waited_for_death", play_waited_for_death},

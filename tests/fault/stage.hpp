@@ -74,7 +74,9 @@ class Stage {
   void begin();
   /// It starts, asks who it is, and has a lock object.
   void open(const Options& options = {});
-  bool acquire(const Wait& wait);
+  bool acquire(const Wait& wait, Mode mode = Mode::exclusive);
+  void upgrade(const Wait& wait);
+  void downgrade(Mode to);
   void release();
   void renew();
   void break_stale();
@@ -103,6 +105,7 @@ class Stage {
   template <class Verb>
   [[nodiscard]] std::error_code try_verb(Verb verb);
   void check_failure(std::error_code code);
+  void check_conversion(std::error_code code);
   [[nodiscard]] std::error_code bystander_tries();
   void expect_obtainable(std::string_view when);
   void note_idle_sleep();

@@ -34,11 +34,18 @@ std::string Oracle::granted(const Participant& by, Mode mode, std::uint64_t proc
   now.process = process;
   now.pid = pid;
   now.published = published;
+  now.renewed = published;
   now.foreign = foreign;
   now.lasts = std::move(lasts);
-  std::string wrong;
+  std::string wrong = keeps_out(now);
+  holds_.push_back(now);
+  return wrong;
+}
+
+// Of the others that cannot stand beside it.
+std::string Oracle::keeps_out(Hold& now) {
   for (Hold& each : holds_) {
-    if (each.ended || each.dead || each.lost || !wrong.empty() || !excludes(mode, each.mode)) continue;
+    if (&each == &now || each.ended || each.dead || each.lost || !excludes(now.mode, each.mode)) continue;
     if (each.lasts && !each.lasts()) {
       each.lost = true;  // it ended by itself
       continue;
@@ -46,13 +53,39 @@ std::string Oracle::granted(const Participant& by, Mode mode, std::uint64_t proc
     if (now.lasts && !now.lasts()) break;  // before its caller could say that it was granted
     // Of two, the one that W meant first has been lost: the earlier one, or the new one, if it was broken before the
     // verb that got it has returned.
-    Hold& first = now.published < each.published ? now : each;
+    Hold& first = now.renewed < each.renewed ? now : each;
     first.lost = true;
-    if (!excuse(first)) wrong = by.name + " was granted the lock while " + each.by->name + " held it";
+    if (!excuse(first)) return now.by->name + " was granted the lock while " + each.by->name + " held it";
     if (now.lost) break;
   }
-  holds_.push_back(now);
-  return wrong;
+  return {};
+}
+
+void Oracle::weakens(const Participant& by, Mode to) {
+  for (Hold& each : holds_) {
+    if (each.by == &by && !each.ended) each.mode = to;
+  }
+}
+
+std::string Oracle::upgraded(const Participant& by, std::size_t published) {
+  for (Hold& each : holds_) {
+    if (each.by != &by || each.ended || each.dead) continue;
+    each.mode = Mode::exclusive;
+    each.renewed = std::max(each.renewed, published);
+    if (!each.lost) return keeps_out(each);
+  }
+  return {};
+}
+
+std::string Oracle::not_converted(const Participant& by, Mode still, bool lost) {
+  for (Hold& each : holds_) {
+    if (each.by != &by || each.ended || each.dead) continue;
+    each.mode = still;
+    if (!lost || each.lost) continue;
+    each.lost = true;
+    if (!excuse(each)) return "the hold of " + by.name + " was removed, and nobody broke it by force";
+  }
+  return {};
 }
 
 // The order is that in which W came to mean the holds: a holder may be told its number late, when a later one has been
@@ -96,9 +129,9 @@ bool Oracle::has_lost(const Participant& by) const noexcept {
   return hold != nullptr && hold->lost;
 }
 
-bool Oracle::is_in_the_way_of(Mode mode) const noexcept {
+bool Oracle::is_in_the_way_of(Mode mode, const Participant* except) const noexcept {
   return std::any_of(holds_.begin(), holds_.end(), [&](const Hold& each) {
-    return !each.ended && !each.dead && (!each.lost || each.lasts) && excludes(mode, each.mode);
+    return each.by != except && !each.ended && !each.dead && (!each.lost || each.lasts) && excludes(mode, each.mode);
   });
 }
 
@@ -121,7 +154,7 @@ std::string Oracle::released(const Participant& by, bool lost, bool failed) {
     hold->lost = true;
     if (hold->lasts && !hold->lasts()) return {};
     if (!excuse(*hold)) return "the hold of " + by.name + " was removed, and nobody broke it by force";
-  } else if (!lost && !failed && hold->lost) {
+  } else if (!lost && !failed && (hold->lost || hold->broken)) {
     return by.name + " released a hold that was not its own any more, and was not told";
   }
   return {};
@@ -148,10 +181,31 @@ std::size_t Oracle::break_begins(const Participant& by, std::optional<std::int64
   return breaks_.size() - 1;
 }
 
-std::string Oracle::break_ended(std::size_t which, bool said_broken) {
+// The hold of that process that stood when the breaker looked, if its caller still counts on it.
+Hold* Oracle::aimed_at(const Break& by) {
+  const auto found = std::find_if(holds_.rbegin(), holds_.rend(), [&](const Hold& each) {
+    return by.pid && by.seen_at && each.pid == *by.pid && each.published <= *by.seen_at;
+  });
+  return found == holds_.rend() || found->ended || found->dead ? nullptr : &*found;
+}
+
+std::string Oracle::break_ended(std::size_t which, bool said_broken, bool said_over) {
   Break& ended = breaks_[which];
   ended.over = true;
   ended.said_broken = said_broken;
+  Hold* const aimed = aimed_at(ended);
+  if (aimed != nullptr && said_broken) aimed->broken = true;
+  const bool by_another = std::any_of(breaks_.begin(), breaks_.end(), [&](const Break& each) {
+    return &each != &ended && (!each.over || each.said_broken);
+  });
+  // Of several that its process had by then it may have seen an earlier one.
+  const auto had = aimed == nullptr ? 0 : std::count_if(holds_.begin(), holds_.end(), [&](const Hold& each) {
+    return each.pid == aimed->pid && each.published <= *ended.seen_at;
+  });
+  if (had == 1 && said_over && !aimed->lost && !by_another) {
+    return "the forced break of " + ended.by->name + " said that the hold of " + aimed->by->name +
+           " no longer stands, and it does";
+  }
   if (said_broken || !ended.excuses) return {};
   // The hold that counted on it may have been taken by another break; else nobody took it.
   ended.excuses = false;
@@ -166,9 +220,10 @@ std::string Oracle::break_ended(std::size_t which, bool said_broken) {
   return {};
 }
 
-const Hold* Oracle::live_hold_against(Mode mode) const noexcept {
-  const auto live = std::find_if(holds_.begin(), holds_.end(),
-                                 [&](const Hold& each) { return each.stands() && excludes(mode, each.mode); });
+const Hold* Oracle::live_hold_against(Mode mode, const Participant* except) const noexcept {
+  const auto live = std::find_if(holds_.begin(), holds_.end(), [&](const Hold& each) {
+    return each.by != except && each.stands() && excludes(mode, each.mode);
+  });
   return live == holds_.end() ? nullptr : &*live;
 }
 

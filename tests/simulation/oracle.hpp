@@ -22,9 +22,11 @@ struct Hold {
   std::uint64_t child = 0;  ///< that it was handed to; 0: none
   std::int64_t pid = 0;
   std::size_t published = 0;  ///< the step in which W came to mean it
+  std::size_t renewed = 0;    ///< in which it came to mean it again, exclusively
   bool ended = false;         ///< its caller has begun to release it
   bool dead = false;          ///< its process has died
   bool foreign = false;       ///< a plain locker's
+  bool broken = false;        ///< a forced break that was aimed at it has said so
   bool lost = false;          ///< somebody else was granted meanwhile, or its release said that it was broken
   std::optional<std::size_t> excused_by;
   /// Does its caller, by its own clock, believe that its lease lasts? Empty: it has none.
@@ -67,13 +69,19 @@ class Oracle {
   /// Its caller was told that its lease lasts anew. A forced break may come between the look and the answer.
   [[nodiscard]] std::string renewed(const Participant& by, bool had_lost_before) const;
   /// Does W stand, or may it, for somebody who lives and has not released it: also when its lease is over?
-  [[nodiscard]] bool is_in_the_way_of(Mode mode) const noexcept;
+  [[nodiscard]] bool is_in_the_way_of(Mode mode, const Participant* except = nullptr) const noexcept;
   /// A hold was told its fence.
   [[nodiscard]] std::string numbered(const Participant& by, std::size_t published, std::uint64_t fence);
   /// `units` of a semaphore of `of`.
   [[nodiscard]] std::string given(const Participant& by, std::uint64_t process, std::size_t units, std::size_t of);
   void given_back(const Participant& by);
   void release_begins(const Participant& by);
+  /// Its hold excludes no more than that from now on; before the verb, for others may be granted while it runs.
+  void weakens(const Participant& by, Mode to);
+  /// Its hold is exclusive now.
+  [[nodiscard]] std::string upgraded(const Participant& by, std::size_t published);
+  /// `lost`: NotLocked or NotMyLock.
+  [[nodiscard]] std::string not_converted(const Participant& by, Mode still, bool lost);
   /// `lost`: NotLocked or NotMyLock.
   [[nodiscard]] std::string released(const Participant& by, bool lost, bool failed);
   /// From now on it lasts until that process has died too.
@@ -82,15 +90,18 @@ class Oracle {
   [[nodiscard]] std::size_t break_begins(const Participant& by, std::optional<std::int64_t> pid,
                                          std::optional<std::size_t> seen_at);
   void break_saw(std::size_t which, std::size_t step) noexcept { breaks_[which].seen_at = step; }
-  [[nodiscard]] std::string break_ended(std::size_t which, bool said_broken);
+  /// `said_over`: it said that there is no such hold any more.
+  [[nodiscard]] std::string break_ended(std::size_t which, bool said_broken, bool said_over = false);
   /// Is there a hold whose caller lives and has not ended it, and that is not known to be lost?
   [[nodiscard]] const Hold* live_hold() const noexcept { return live_hold_against(Mode::exclusive); }
-  /// One that excludes a hold of that mode.
-  [[nodiscard]] const Hold* live_hold_against(Mode mode) const noexcept;
+  /// One that excludes a hold of that mode, and is not this one's.
+  [[nodiscard]] const Hold* live_hold_against(Mode mode, const Participant* except = nullptr) const noexcept;
   [[nodiscard]] const Hold* hold_of(const Participant& by) const noexcept;
 
  private:
+  [[nodiscard]] Hold* aimed_at(const Break& by);
   [[nodiscard]] bool excuse(Hold& hold);
+  [[nodiscard]] std::string keeps_out(Hold& now);
   std::vector<Hold> holds_;
   std::vector<Break> breaks_;
   std::vector<Numbered> numbers_;

@@ -550,7 +550,7 @@ void Run::ended_by(std::string_view message) noexcept {
 }
 
 bool Run::nobody_else_is_busy(const Participant& self) const {
-  return !oracle_.is_in_the_way_of(self.mode) &&
+  return !oracle_.is_in_the_way_of(self.mode, &self) &&
          std::none_of(participants_.begin(), participants_.end(), [&](const Participant& each) {
            return &each != &self && (!each.verb.empty() || each.state == Participant::State::gone);
          });
@@ -559,8 +559,11 @@ bool Run::nobody_else_is_busy(const Participant& self) const {
 // Everybody waits or has ended. A lock that nobody holds has nobody asleep beside it who will not look again soon.
 void Run::check_sleepers() {
   if (!scenario_.wakes_by_events) return;
+  const bool somebody_upgrades = std::any_of(participants_.begin(), participants_.end(),
+                                             [](const Participant& each) { return each.verb.ends_with("upgrade"); });
   for (const Participant& each : participants_) {
-    if (oracle_.live_hold_against(each.mode) != nullptr) continue;
+    if (oracle_.live_hold_against(each.mode, &each) != nullptr) continue;
+    if (somebody_upgrades && each.mode != Mode::exclusive) continue;  // which keeps newcomers out
     if (each.state != Participant::State::asleep || each.stopped || each.verb.empty()) continue;
     if (each.wakes_at && *each.wakes_at <= world_.peek_now() + soon) continue;
     const bool somebody_stopped =
@@ -581,9 +584,8 @@ void Run::explore() {
 void Run::close_up() {
   for (const Participant& each : participants_) {
     if (finished(each)) continue;
-    const Hold* const live = oracle_.live_hold();
-    if (live == nullptr || live->by == &each)
-      violated(each.name + " never came back from its " + std::string(each.verb));
+    const Hold* const live = oracle_.live_hold_against(each.mode, &each);
+    if (live == nullptr) violated(each.name + " never came back from its " + std::string(each.verb));
     return;  // they wait for one who holds for ever
   }
   if (!violation_.empty() || oracle_.live_hold() != nullptr) return;
@@ -713,7 +715,9 @@ bool Script::acquire_as(std::string_view verb, const Wait& wait, std::optional<s
       }
       run_.violated(run_.oracle().granted(self_, self_.mode, self_.process->process.id, self_.process->process.pid,
                                           published, false, std::move(lasts)));
-      if (options_.fence) run_.violated(run_.oracle().numbered(self_, published, fence));
+      if (options_.fence && self_.mode == Mode::exclusive) {
+        run_.violated(run_.oracle().numbered(self_, published, fence));
+      }
     });
   }
   self_.verb = {};
@@ -764,6 +768,52 @@ bool Script::renew() {
   return !error;
 }
 
+bool Script::upgrade_as(std::string_view verb, const Wait& wait, std::optional<std::chrono::milliseconds> limit) {
+  self_.mode = Mode::exclusive;  // which it wants now
+  begin(verb);
+  const std::size_t begun = run_.steps();  // exclusive from then on, if nobody breaks it
+  if (limit) self_.deadline = run_.world().peek_now() + *limit;
+  std::error_code error;
+  const bool granted = lock().upgrade(wait, error);
+  run_.say("==> " + std::string(verb) + ": " + (granted ? "granted" : error.message()));
+  const bool refused = error == errc::already_locked || error == errc::timed_out;
+  const bool lost = error == errc::not_locked || error == errc::not_my_lock;
+  end(error, refused || lost);
+  self_.deadline.reset();
+  const std::size_t published = self_.published;
+  const std::uint64_t fence = lock().fence();
+  in_section([&] {
+    if (granted) {
+      run_.violated(run_.oracle().upgraded(self_, published));
+      const Hold* const mine = run_.oracle().hold_of(self_);
+      const bool counts = options_.fence && mine != nullptr && !mine->lost;
+      if (counts) run_.violated(run_.oracle().numbered(self_, begun, fence));
+    } else {
+      run_.violated(run_.oracle().not_converted(self_, Mode::upgradable, lost));
+      self_.mode = Mode::upgradable;
+    }
+  });
+  self_.verb = {};
+  return granted;
+}
+
+bool Script::downgrade(Mode to) {
+  const Mode before = self_.mode;
+  begin("downgrade");
+  in_section([&] { run_.oracle().weakens(self_, to); });
+  std::error_code error;
+  const bool granted = lock().downgrade(to, for_ever, error);
+  run_.say(std::string("==> downgrade: ") + (granted ? "done" : error.message()));
+  const bool lost = error == errc::not_locked || error == errc::not_my_lock;
+  end(error, lost || error == std::errc::operation_not_supported);
+  self_.mode = granted ? to : before;
+  in_section([&] {
+    if (!granted) run_.violated(run_.oracle().not_converted(self_, before, lost));
+  });
+  self_.verb = {};
+  return granted;
+}
+
 std::optional<Holder> Script::look() {
   std::error_code error;
   begin("look");
@@ -781,7 +831,7 @@ void Script::break_this(const Holder& hold, std::size_t seen_at) {
   const bool broken = lock().break_lock(hold, error);
   end(error, error == std::errc::resource_unavailable_try_again);
   run_.say(std::string("==> forced break: ") + (broken ? "broken" : error ? error.message() : "nothing broken"));
-  in_section([&] { run_.violated(run_.oracle().break_ended(which, broken)); });
+  in_section([&] { run_.violated(run_.oracle().break_ended(which, broken, !broken && !error)); });
   self_.verb = {};
 }
 

@@ -278,6 +278,12 @@ class Script {
   void release();
   /// Renews the lease. True: it lasts anew.
   bool renew();
+  /// As `acquire` and the like.
+  bool upgrade() { return upgrade_as("upgrade", for_ever, std::nullopt); }
+  bool upgrade_for(std::chrono::milliseconds limit) { return upgrade_as("timed upgrade", limit, limit); }
+  bool try_upgrade() { return upgrade_as("upgrade at once", std::chrono::milliseconds(0), std::nullopt); }
+  /// False: refused, and as before; a scheme or file system that cannot, too.
+  bool downgrade(Mode to);
   void pair() {
     if (acquire()) release();
   }
@@ -314,6 +320,7 @@ class Script {
   void plain_unflock(Leave how);
 
  private:
+  bool upgrade_as(std::string_view verb, const Wait& wait, std::optional<std::chrono::milliseconds> limit);
   bool acquire_as(std::string_view verb, const Wait& wait, std::optional<std::chrono::milliseconds> limit);
   void begin(std::string_view verb);
   void end(const std::error_code& error, bool expected);

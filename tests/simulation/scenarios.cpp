@@ -45,6 +45,7 @@ const std::vector<Scenario>& scenarios() {
     add_kernel(made);
     add_semaphores(made);
     add_shared_memory(made);
+    add_upgrades(made);
     return made;
   }();
   return all;

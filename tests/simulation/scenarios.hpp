@@ -42,5 +42,6 @@ void add_leases(std::vector<Scenario>& all);
 void add_kernel(std::vector<Scenario>& all);
 void add_semaphores(std::vector<Scenario>& all);
 void add_shared_memory(std::vector<Scenario>& all);
+void add_upgrades(std::vector<Scenario>& all);
 
 }  // namespace lockfile::simulation

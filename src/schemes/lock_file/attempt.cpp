@@ -87,6 +87,11 @@ Step LockFileAttempt::try_step() {
   Failed failed;
   for (int i = 0; i < rounds; ++i) {
     if (auto unprepared = prepare()) return *std::move(unprepared);
+    if (request_.mode == Mode::upgradable && !word_->can_be_upgradable()) {
+      return Failed{std::make_error_code(std::errc::operation_not_supported),
+                    "cannot hold upgradable: byte locks do not reach all who use '" + scheme_.path_.directory + "'",
+                    {}};
+    }
     failed = {};
     // Before anybody can see the hold. See claim/lease.hpp.
     lease_end_ = system().since_boot() + scheme_.terms_.lease;
@@ -156,6 +161,7 @@ std::optional<Failed> LockFileAttempt::find_claim() {
 }
 
 LockFileAttempt::Published LockFileAttempt::publish(Failed& failed) {
+  if (request_.mode == Mode::shared && enter_open_group()) return Published::yes;
   const bool by_link = scheme_.publish_ == Publish::link ||
                        (scheme_.publish_ == Publish::automatic && claim_->trial().link_scheme_works());
   if (request_.mode != Mode::exclusive && !(by_link && may_be_lone_reader())) return publish_shared(failed);
@@ -190,8 +196,14 @@ LockFileAttempt::Published LockFileAttempt::publish_shared(Failed& failed) {
 std::optional<Step> LockFileAttempt::enter_readers(Look& look, Failed& failed, bool& changed) {
   if (look.state != Look::State::held || look.foreign || look.own) return std::nullopt;
   if (look.group) {
+    Look upgrading;
+    if (word_->is_upgrading(look, &waits_.known(), upgrading)) return waits_.blocked_by(*word_, upgrading);
+    if (request_.mode == Mode::upgradable) return enter_as_upgradable(look, failed, changed);
     const os::Status error = word_->join(look, *claim_, held_);
-    if (error == 0) return held_by_us(failed);
+    if (error == 0) {
+      scheme_.open_group_.remember(claim_->shared_directory(), look);
+      return held_by_us(failed);
+    }
     if (error == ENOENT || error == ESTALE) {
       if (!claim_->cleared()) return std::nullopt;
       lose_claim();
@@ -201,14 +213,19 @@ std::optional<Step> LockFileAttempt::enter_readers(Look& look, Failed& failed, b
     return Failed{os::code_of(error), "cannot enter the readers of '" + scheme_.names_.word() + "'",
                   word_->holder_of(look)};
   }
-  const bool with_one = look.form == claim::Form::file && look.record.mode == Mode::shared &&
+  const bool with_one = look.form == claim::Form::file && !excludes(look.record.mode, request_.mode) &&
                         look.judgement.verdict == Verdict::alive && claim_->trial().link_scheme_works();
   if (!with_one) return std::nullopt;
-  const claim::Removal made = word_->join_lone_reader(look, *claim_, scheme_.terms_.access, held_);
+  return go_in(look, word_->join_lone_reader(look, *claim_, scheme_.terms_.access, held_), failed, changed);
+}
+
+std::optional<Step> LockFileAttempt::go_in(const Look& look, const claim::Removal& made, Failed& failed,
+                                           bool& changed) {
   switch (made.result) {
     case claim::Removal::Result::removed:
       return held_by_us(failed);
     case claim::Removal::Result::changed:
+      if (claim_->cleared()) lose_claim();
       changed = true;
       return std::nullopt;
     case claim::Removal::Result::in_turn:
@@ -341,8 +358,11 @@ LockFileAttempt::Published LockFileAttempt::move_in(os::File word, Failed& faile
 // What stands at W decides. Nothing: try again at once.
 std::optional<Step> LockFileAttempt::react(Look& look, Failed& failed) {
   switch (look.state) {
-    case Look::State::free:
     case Look::State::changing:
+      // A reader that becomes exclusive just now may have been stopped in the middle of it.
+      if (look.group && look.foreign) return waits_.in_turn(system(), {});
+      return std::nullopt;
+    case Look::State::free:
       return std::nullopt;
     case Look::State::failed:
       return Failed{os::code_of(look.error), "cannot look at '" + scheme_.names_.word() + "'", {}};

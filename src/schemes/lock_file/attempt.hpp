@@ -35,6 +35,8 @@ class LockFileAttempt final : public Attempt {
   Step step() noexcept override;
   std::optional<Blocked> withdraw() noexcept override;
   std::error_code release() noexcept override;
+  Step convert(Mode to) noexcept override;
+  void end_conversion() noexcept override;
   bool still_held(std::error_code& why) noexcept override;
   void abandon() noexcept override;
   std::error_code hand_over(std::int64_t child) noexcept override;
@@ -61,8 +63,15 @@ class LockFileAttempt final : public Attempt {
   [[nodiscard]] Published move_in(os::File word, Failed& failed);
   [[nodiscard]] std::optional<Step> react(claim::Look& look, Failed& failed);
   [[nodiscard]] bool may_be_lone_reader() const noexcept;
+  [[nodiscard]] bool enter_open_group();
   /// Nothing: no reader to go in with; the look tells what to do.
   [[nodiscard]] std::optional<Step> enter_readers(claim::Look& look, Failed& failed, bool& changed);
+  [[nodiscard]] std::optional<Step> enter_as_upgradable(claim::Look& look, Failed& failed, bool& changed);
+  [[nodiscard]] std::optional<Step> go_in(const claim::Look& look, const claim::Removal& made, Failed& failed,
+                                          bool& changed);
+  [[nodiscard]] Step try_upgrade();
+  [[nodiscard]] Step try_downgrade(Mode to);
+  [[nodiscard]] Step answer(claim::Conversion made);
   [[nodiscard]] std::optional<Step> held_by_us(Failed& failed);
   [[nodiscard]] std::optional<Step> drop_unknown_beginning(Failed& failed);
   [[nodiscard]] bool lease_is_over() const noexcept;
@@ -84,6 +93,7 @@ class LockFileAttempt final : public Attempt {
   claim::Held held_;
   std::chrono::nanoseconds lease_end_{0};  // by our clock; of the hold, or of the one that is being published
   std::vector<Watch> lost_;
+  claim::Upgrading upgrading_;
   Waits waits_;
 };
 

@@ -36,7 +36,10 @@ LockFileScheme::LockFileScheme(FilePath path, Publish publish, const Options& op
       terms_{options.access, options.reason, name_of(publish), options.lease},
       fence_(options.fence) {}
 
-LockFileScheme::~LockFileScheme() { drop_kept(); }
+LockFileScheme::~LockFileScheme() {
+  open_group_.forget();
+  drop_kept();
+}
 
 std::string_view LockFileScheme::name() const noexcept {
   if (publish_ != Publish::automatic) return name_of(publish_);
@@ -100,6 +103,7 @@ void LockFileScheme::drop_kept() noexcept {
 }
 
 void LockFileScheme::abandon() noexcept {
+  open_group_.forget();
   for (const auto& claim : kept_) claim->abandon();
   kept_.clear();
   directory_.reset();
@@ -193,6 +197,8 @@ std::error_code LockFileScheme::break_once(const Holder& hold, Proof proof, bool
     case claim::Look::State::failed:
       return os::code_of(look.error);
     case claim::Look::State::changing:
+      // A reader that becomes exclusive just now may have been stopped in the middle of it.
+      if (look.group && look.foreign) return std::make_error_code(std::errc::resource_unavailable_try_again);
       again = true;
       return {};
     case claim::Look::State::held:
@@ -213,7 +219,7 @@ std::error_code LockFileScheme::break_once(const Holder& hold, Proof proof, bool
       const bool there = std::any_of(stands.begin(), stands.end(), [&](const Holder& each) {
         return each.nonce == hold.nonce && each.number == hold.number;
       });
-      if (!there) return errc::not_locked;
+      if (!there && !look.group) return errc::not_locked;
     }
     removal = word.break_forced(this_one ? &hold : nullptr, !this_one);
   }

@@ -43,6 +43,7 @@ enum class Publish : std::uint8_t {
 };
 
 inline constexpr Traits lock_file_traits = {.shared = true,
+                                            .upgradable = true,
                                             .fence = true,
                                             .lease = true,
                                             .crash_recovery = true,
@@ -50,6 +51,22 @@ inline constexpr Traits lock_file_traits = {.shared = true,
                                             .across_hosts = true,
                                             .event_wait = true,
                                             .handed_over = true};
+
+/// The group of readers that was entered last. Its name never comes again, so whoever can enter it has entered W's.
+class OpenGroup {
+ public:
+  void remember(const std::shared_ptr<claim::Directory>& directory, claim::Look& look) noexcept;
+  void forget() noexcept;
+  /// Its name; null: none is known in that directory.
+  [[nodiscard]] const std::string* in(const claim::Directory& directory) const noexcept;
+  [[nodiscard]] int file() const noexcept { return file_.get(); }
+
+ private:
+  std::shared_ptr<claim::Directory> directory_;
+  std::string name_;
+  os::File file_;
+  os::FileInfo info_;
+};
 
 class LockFileScheme final : public Scheme {
  public:
@@ -88,6 +105,7 @@ class LockFileScheme final : public Scheme {
   claim::ClaimTerms terms_;
   bool fence_;  // exclusive holds are numbered
   std::shared_ptr<claim::Directory> directory_;
+  OpenGroup open_group_;
   std::vector<std::unique_ptr<claim::Claim>> kept_;
   claim::LeaseSeen lease_seen_;
   bool swept_ = false;  // what the dead left beside this lock has been cleared once
