@@ -44,6 +44,7 @@ struct Result {
   double few_pair_us = 0;  // acquire and release of a kept one
   double many_pair_us = 0;
   double descriptors = 0;  // for each lock that is held
+  double count = 0;        // so many were held: as the limit of descriptors allows
 };
 
 class Crowd {
@@ -61,7 +62,7 @@ class Crowd {
   [[nodiscard]] double fresh_us() {
     std::vector<double> us;
     for (std::size_t i = 0; i < samples; ++i) {
-      const auto lock = bench::make_locker_on(scheme_, path_of(1'000'000 + i));
+      const auto lock = bench::make_locker_on(scheme_, path_of(next_++));  // never one whose file is there already
       const std::int64_t begin = bench::now_ns();
       lock->acquire();
       us.push_back(static_cast<double>(bench::now_ns() - begin) / 1000);
@@ -70,7 +71,7 @@ class Crowd {
     return bench::median(us);
   }
   [[nodiscard]] double pair_us() {
-    if (!kept_) kept_ = bench::make_locker_on(scheme_, path_of(2'000'000));
+    if (!kept_) kept_ = bench::make_locker_on(scheme_, path_of(100'000'000));
     kept_->acquire();
     kept_->release();
     std::vector<double> us;
@@ -84,7 +85,7 @@ class Crowd {
   }
 
  private:
-  static constexpr std::size_t samples = 400;
+  static constexpr std::size_t samples = 200;
   [[nodiscard]] std::string path_of(std::size_t number) const {
     const std::string part = "part" + std::to_string(number % spread_);
     return directory_.file(part) + "/" + std::to_string(number);
@@ -93,6 +94,7 @@ class Crowd {
   const bench::WorkDirectory& directory_;
   std::string scheme_;
   std::size_t spread_;
+  std::size_t next_ = 1'000'000;
   std::vector<std::unique_ptr<bench::Locker>> held_;
   std::unique_ptr<bench::Locker> kept_;
 };
@@ -103,7 +105,7 @@ Result measure(const std::string& scheme, std::size_t count, std::size_t spread,
   bench::Crew crew;
   crew.start([&] {
     become_ordinary();
-    raise_limit();
+    const std::size_t limit = raise_limit();
     for (std::size_t i = 0; i < spread; ++i) {
       std::filesystem::create_directory(directory.file("part" + std::to_string(i)));
     }
@@ -112,8 +114,13 @@ Result measure(const std::string& scheme, std::size_t count, std::size_t spread,
     crowd.hold(few);
     result->few_us = crowd.fresh_us();
     result->few_pair_us = crowd.pair_us();
-    crowd.hold(count);
-    result->descriptors = static_cast<double>(open_descriptors() - before) / static_cast<double>(count);
+    // What a directory needs is no more with more locks in it.
+    const std::size_t used = open_descriptors() - before;
+    const std::size_t each = std::max<std::size_t>(1, (used - std::min({used, spread, few})) / few);
+    const std::size_t held = std::min(count, (limit - 2 * spread - 100) / each);
+    crowd.hold(held);
+    result->count = static_cast<double>(held);
+    result->descriptors = static_cast<double>(open_descriptors() - before) / result->count;
     result->many_us = crowd.fresh_us();
     result->many_pair_us = crowd.pair_us();
   });
@@ -137,11 +144,9 @@ int main(int argc, char** argv) {
   std::vector<std::pair<std::string, double>> targets;
   for (const std::string& scheme : bench::schemes()) {
     for (const std::size_t spread : {1U, 100U}) {
-      // Three descriptors for a lock at most, and some to spare.
-      const std::size_t count = std::min(most, (limit - 100) / 3);
-      const Result got = measure(scheme, count, spread, directory);
+      const Result got = measure(scheme, most, spread, directory);
       const std::string label =
-          std::to_string(count) + " " + scheme + (spread == 1 ? ", one directory" : ", a hundred");
+          bench::text("%.0f ", got.count) + scheme + (spread == 1 ? ", one directory" : ", a hundred");
       report.row({label, bench::text("%.1f", got.few_us), bench::text("%.1f", got.many_us),
                   bench::text("%.2f", got.many_us / got.few_us), bench::text("%.1f", got.many_pair_us),
                   bench::text("%.2f", got.many_pair_us / got.few_pair_us), bench::text("%.2f", got.descriptors)});

@@ -27,10 +27,30 @@ os::Result<std::shared_ptr<Directory>> Directory::open(os::Process& process, con
   os::File file(system, descriptor.value);
   const auto info = system.stat(file.get());
   if (!info.ok()) return {nullptr, info.error};
+  // Compared while `file` is open: the number cannot have been given out again. Whoever closed all our descriptors has
+  // closed the one that is shared, too.
+  auto& all = process.part<Directories>();
+  if (auto shared = all.find(info.value); shared && shared->descriptor_is_ours()) return {std::move(shared), 0};
   auto file_system = system.file_system(file.get());
   if (!file_system.ok()) return {nullptr, file_system.error};
-  return {std::shared_ptr<Directory>(new Directory(process, std::move(file), info.value, std::move(file_system.value))),
-          0};
+  std::shared_ptr<Directory> opened(new Directory(process, std::move(file), info.value, std::move(file_system.value)));
+  all.add(info.value, opened);
+  return {std::move(opened), 0};
+}
+
+std::shared_ptr<Directory> Directories::find(const os::FileInfo& inode) {
+  const os::MutexGuard guard(process_.system(), mutex_);
+  const auto found = open_.find({inode.device, inode.inode});
+  return found == open_.end() ? nullptr : found->second.lock();
+}
+
+void Directories::add(const os::FileInfo& inode, const std::shared_ptr<Directory>& directory) {
+  const os::MutexGuard guard(process_.system(), mutex_);
+  if (open_.size() >= look_for_closed_at_) {
+    std::erase_if(open_, [](const auto& each) { return each.second.expired(); });
+    look_for_closed_at_ = 2 * open_.size() + 16;
+  }
+  open_[{inode.device, inode.inode}] = directory;
 }
 
 Directory::~Directory() {

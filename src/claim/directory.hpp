@@ -4,8 +4,10 @@
 
 #include "os/process.hpp"
 
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace lockfile::claim {
 
@@ -17,7 +19,8 @@ class Trials;
 
 class Directory {
  public:
-  /// On failure `value` is null and `error` says why.
+  /// The directory that `path` names now; one that this process has open already is shared, so that many locks in one
+  /// directory keep one descriptor of it. On failure `value` is null and `error` says why.
   [[nodiscard]] static os::Result<std::shared_ptr<Directory>> open(os::Process& process, const std::string& path);
 
   Directory(const Directory&) = delete;
@@ -67,6 +70,25 @@ class Directory {
   os::File file_;
   os::FileInfo info_;
   os::FileSystem file_system_;
+};
+
+/// Those that a process has open: each once, as long as somebody uses it.
+class Directories {
+ public:
+  explicit Directories(os::Process& process) noexcept : process_(process) {}
+  Directories(const Directories&) = delete;
+  Directories& operator=(const Directories&) = delete;
+
+  /// One whose descriptor is open on that inode, or null.
+  [[nodiscard]] std::shared_ptr<Directory> find(const os::FileInfo& inode);
+  void add(const os::FileInfo& inode, const std::shared_ptr<Directory>& directory);
+
+ private:
+  using Inode = std::pair<std::uint64_t, std::uint64_t>;
+  os::Process& process_;
+  os::Mutex mutex_;
+  std::map<Inode, std::weak_ptr<Directory>> open_;
+  std::size_t look_for_closed_at_ = 16;
 };
 
 /// Takes a directory apart that was the lock word or was to be, and is not any more. In a loop, since somebody who

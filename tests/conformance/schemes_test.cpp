@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 
 #include <filesystem>
+#include <iterator>
+#include <memory>
 #include <ostream>
 
 namespace lockfile::testing {
@@ -194,6 +196,27 @@ TEST(Schemes, a_strangers_file_may_have_both_kinds_of_lock_and_keeps_its_own) {
   KernelFileLock on_it(mailbox, {.scheme = "flock"});
   on_it.acquire(0s);
   EXPECT_TRUE(beside.i_am_locking());
+}
+
+// Whoever holds many locks has as many descriptors, and one of each directory.
+TEST(Schemes, locks_of_one_directory_share_its_descriptor) {
+  const auto open_descriptors = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
+  };
+  for (const std::string scheme : {"link", "kernel"}) {
+    const Scratch scratch;
+    constexpr int many = 50;
+    const auto before = open_descriptors();
+    std::vector<std::unique_ptr<FileLock>> locks;
+    for (int i = 0; i < many; ++i) {
+      locks.push_back(std::make_unique<FileLock>(scratch / std::to_string(i), Options{.scheme = scheme}));
+      locks.back()->acquire();
+    }
+    EXPECT_LE(open_descriptors() - before, many + 1) << scheme;
+    // The one that goes closes nothing that others use.
+    locks.erase(locks.begin());
+    for (const auto& each : locks) EXPECT_TRUE(each->i_am_locking());
+  }
 }
 
 }  // namespace
