@@ -4,10 +4,8 @@
 //   1. A: opens and maps the file (made where it is missing); locks the byte of a slot; writes there who it is
 //   2. A: W free -> exclusive, slot A, number 7: A holds            B: the same with a slot of its own
 //   3.                                                              B: W exclusive: reads slot A, asks whether it lives
-//   4.                                                              B: comes into the line, sets `waiters` in W, looks
-//                                                                      again: exclusive; sleeps
-//   5. A: W exclusive, A, 7 -> free: refused, since `waiters` is set; again, from what stands there: done
-//   6. A: `waiters`: looks into the line, wakes B                   B: W free -> exclusive, slot B, number 8: B holds
+//   4.                                                              B: sleeps for some milliseconds, or until A ends
+//   5. A: W exclusive, A, 7 -> free                                 B: W free -> exclusive, slot B, number 8: B holds
 //
 // A killed after 2: B finds out by A's pidfd, judges slot A dead, and changes W from exactly "exclusive, A, 7" to free,
 // with the mark that its holder died. A number stands for one hold only, so that step can end no other.
@@ -21,8 +19,9 @@
 //
 // The mark before the look and W before the marks, each a full barrier: one of the two sees the other.
 //
-// What it costs: a file stays (never remove it while anybody may use it: a mapping is not a name). Whoever truncates it
-// ends those who have it mapped (SIGBUS). Only for processes of one boot of one host, on a local file system.
+// What it costs: nobody is woken, whoever waits looks now and then, and in no order. A file stays (never remove it
+// while anybody may use it: a mapping is not a name). Whoever truncates it ends those who have it mapped (SIGBUS). Only
+// for processes of one boot of one host, on a local file system.
 #pragma once
 
 #include "schemes/file_path.hpp"
