@@ -71,7 +71,11 @@ void add_leases(std::vector<Scenario>& all) {
     add({.name = named("leases_late_confirmation"),
          .says = "a holder is stopped anywhere, also between a renewal and its reply, until another has taken over",
          .set = [form, pair](Run& run) {
-           run.stop(elsewhere(run, "A", leased(form, acquire_and_renew)));
+           run.stop(elsewhere(run, "A", leased(form, [](Script& me) {
+                                if (!me.acquire_and_keep()) return;
+                                me.sleep(900ms);
+                                (void)me.renew();
+                              })));
            elsewhere(run, "B", by(form, pair));
          }});
     add({.name = named("leases_slow_reply"),
