@@ -37,7 +37,20 @@ Json to_json(const lockfile::Holder& holder) {
   return json;
 }
 
-Json lock_to_json(std::string_view path, std::string_view lock_file, std::span<const lockfile::Holder> holders) {
+Json to_json(const lockfile::Waiter& waiter) {
+  Json json = Json::object();
+  json["mode"] = lockfile::to_string(waiter.mode);
+  json["since"] = iso_time(began(waiter));
+  json["host"] = waiter.host;
+  json["pid"] = waiter.pid;
+  json["thread"] = waiter.thread;
+  json["program"] = waiter.program;
+  json["passed"] = waiter.passed;
+  return json;
+}
+
+Json lock_to_json(std::string_view path, std::string_view lock_file, std::span<const lockfile::Holder> holders,
+                  std::span<const lockfile::Waiter> waiters) {
   // Of several that share it, one that keeps it.
   const auto keeps = std::find_if(holders.begin(), holders.end(),
                                   [](const auto& each) { return each.verdict != lockfile::Verdict::dead; });
@@ -49,6 +62,8 @@ Json lock_to_json(std::string_view path, std::string_view lock_file, std::span<c
   json["holder"] = holders.empty() ? Json(nullptr) : to_json(*first);
   json["holders"] = Json::array();
   for (const lockfile::Holder& each : holders) json["holders"].push_back(to_json(each));
+  json["waiters"] = Json::array();
+  for (const lockfile::Waiter& each : waiters) json["waiters"].push_back(to_json(each));
   return json;
 }
 

@@ -1,5 +1,6 @@
 // `lockctl list`: the locks that stand in a directory.
 #include "commands.hpp"
+#include "duration.hpp"
 #include "exit_status.hpp"
 #include "json.hpp"
 #include "text.hpp"
@@ -8,7 +9,9 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <memory>
+#include <utility>
 
 namespace lockctl {
 namespace {
@@ -34,11 +37,25 @@ std::string path_of(std::string lock_file) {
   return lock_file;
 }
 
+std::vector<lockfile::Waiter> waiters_of(const std::string& lock_file) {
+  std::error_code ignored;  // a line that cannot be read is shown as nobody waiting; the lock itself was looked at
+  return lockfile::FileLock(path_of(lock_file)).waiters(ignored);
+}
+
 void print_rows(const ListOptions& options, const std::vector<lockfile::Standing>& locks) {
-  std::vector<std::vector<std::string>> rows{{"PATH", "STATE", "VERDICT", "FOR", "HOLDER", "REASON"}};
+  std::vector<std::vector<std::string>> rows{{"PATH", "STATE", "VERDICT", "FOR", "WAITING", "HOLDER", "REASON"}};
+  std::string before;
+  std::string waiting;
   for (const auto& [name, holder] : locks) {
-    rows.push_back({escape(path_of(inside(options.directory, name))), std::string(state_of(holder)),
-                    std::string(lockfile::to_string(holder.verdict)), age_of(holder), escape(holder.who()),
+    const std::string lock_file = inside(options.directory, name);
+    if (name != std::exchange(before, name)) {
+      const auto waiters = waiters_of(lock_file);
+      waiting = waiters.empty() ? "0"
+                                : fmt::format("{} for {}", waiters.size(),
+                                              show_duration(std::chrono::steady_clock::now() - waiters.front().since));
+    }
+    rows.push_back({escape(path_of(lock_file)), std::string(state_of(holder)),
+                    std::string(lockfile::to_string(holder.verdict)), age_of(holder), waiting, escape(holder.who()),
                     escape(holder.reason)});
   }
   if (rows.size() > 1) {
@@ -63,7 +80,7 @@ int list(const ListOptions& options) {
     std::vector<lockfile::Holder> holders;
     for (; i < locks.size() && locks[i].name == name; ++i) holders.push_back(locks[i].holder);
     const std::string lock_file = inside(options.directory, name);
-    all.push_back(lock_to_json(path_of(lock_file), lock_file, holders));
+    all.push_back(lock_to_json(path_of(lock_file), lock_file, holders, waiters_of(lock_file)));
   }
   print_json(all);
   return status(Exit::ok);

@@ -27,14 +27,14 @@ struct StatusOptions {
   std::string scheme = "auto";
 };
 
-void print_text(std::string_view path, std::string_view scheme, const std::vector<lockfile::Holder>& holders) {
+void print_text(std::string_view path, std::string_view scheme, const std::vector<lockfile::Holder>& holders,
+                const std::vector<lockfile::Waiter>& waiters) {
   const std::string name = escape(lock_file_of(path, scheme));
   if (holders.empty()) {
     fmt::print("{}: free\n", name);
     if (is_beside(scheme)) {
       hint_at_lock_file_name(path);
     }
-    return;
   }
   for (const lockfile::Holder& each : holders) {
     const bool stale = each.verdict == lockfile::Verdict::dead;
@@ -42,6 +42,9 @@ void print_text(std::string_view path, std::string_view scheme, const std::vecto
                                                                      show_duration(std::max(*each.lease_left, 0ns)))
                                                        : "";
     fmt::print("{}: {}{}{}\n", name, stale ? "stale: " : "", escape(each.describe()), left);
+  }
+  for (std::size_t i = 0; i < waiters.size(); ++i) {
+    fmt::print("{}: {}. in line: {}\n", name, i + 1, escape(describe(waiters[i])));
   }
 }
 
@@ -53,12 +56,13 @@ int status_of_all(const StatusOptions& options) {
     try {
       const auto lock = open_lock(path, {.scheme = scheme});
       const auto holders = lock->holders();
+      const auto waiters = lock->waiters();
       held = held || std::any_of(holders.begin(), holders.end(),
                                  [](const auto& each) { return each.verdict != lockfile::Verdict::dead; });
       if (options.json) {
-        all.push_back(lock_to_json(lock->path(), lock_file_of(lock->path(), scheme), holders));
+        all.push_back(lock_to_json(lock->path(), lock_file_of(lock->path(), scheme), holders, waiters));
       } else {
-        print_text(path, scheme, holders);
+        print_text(path, scheme, holders, waiters);
       }
     } catch (const lockfile::Error& error) {
       failed = true;
@@ -77,7 +81,7 @@ int status_of_all(const StatusOptions& options) {
 
 void add_status(CLI::App& app, Action& chosen) {
   auto options = std::make_shared<StatusOptions>();
-  CLI::App* const status_app = app.add_subcommand("status", "say who holds a lock");
+  CLI::App* const status_app = app.add_subcommand("status", "say who holds a lock, and who waits for it");
   status_app->add_option("PATH", options->paths, "what is locked")->required();
   status_app->add_flag("--json", options->json, "print an array of objects");
   add_scheme(*status_app, options->scheme);

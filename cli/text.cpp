@@ -124,6 +124,20 @@ std::string age_of(const lockfile::Holder& holder) {
   return holder.since ? show_duration(std::chrono::system_clock::now() - *holder.since) : std::string();
 }
 
+std::string describe(const lockfile::Waiter& waiter) {
+  std::string text = fmt::format("pid {} on {}", waiter.pid, waiter.host);
+  if (!waiter.program.empty()) text += " (" + waiter.program + ")";
+  text += " waits for " + show_duration(std::chrono::steady_clock::now() - waiter.since);
+  if (waiter.mode != lockfile::Mode::exclusive) text += ", " + std::string(lockfile::to_string(waiter.mode));
+  if (waiter.passed) text += ", passed since it does not move";
+  return text;
+}
+
+std::chrono::system_clock::time_point began(const lockfile::Waiter& waiter) {
+  return std::chrono::system_clock::now() - std::chrono::duration_cast<std::chrono::system_clock::duration>(
+                                                std::chrono::steady_clock::now() - waiter.since);
+}
+
 std::string iso_time(std::chrono::system_clock::time_point time) {
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
 }

@@ -41,6 +41,10 @@ void hint_at_lock_file_name(std::string_view path);
 [[nodiscard]] std::string_view state_of(const lockfile::Holder& holder);
 /// How long a hold has stood, by the clocks of people: "3m12s", or nothing where that is not known.
 [[nodiscard]] std::string age_of(const lockfile::Holder& holder);
+/// `pid 4711 on build-7 (rsync) waits for 3.2s, shared`
+[[nodiscard]] std::string describe(const lockfile::Waiter& waiter);
+/// When it began to wait, by the clock of people.
+[[nodiscard]] std::chrono::system_clock::time_point began(const lockfile::Waiter& waiter);
 /// "2026-11-23T12:03:11Z"
 [[nodiscard]] std::string iso_time(std::chrono::system_clock::time_point time);
 

@@ -60,11 +60,25 @@ struct Holder {
   /// showed its last renewal. Nothing: no lease, or not looked at by a lock object.
   std::optional<std::chrono::nanoseconds> lease_left;
   bool this_process = false;  ///< it is a hold of the very process that looked
+  /// It does not hold: nobody does, but it is first in line, and who only tries does not pass it.
+  bool waits = false;
 
   /// `held by pid 4711 on build-7 (rsync) since 12:03:11 (alive)`
   [[nodiscard]] std::string describe() const;
   /// `pid 4711 on build-7 (rsync)`: who, without since when and how sure.
   [[nodiscard]] std::string who() const;
+};
+
+/// Who waits for a lock in the line of this host, in the order of the line.
+struct Waiter {
+  Mode mode = Mode::exclusive;  ///< that it asks for
+  std::string host;
+  std::int64_t pid = 0;
+  std::int64_t thread = 0;
+  std::string program;                          ///< the first 16 bytes of its name
+  std::chrono::steady_clock::time_point since;  ///< by the monotonic clock of this host
+  bool passed = false;                          ///< it was stopped, and those behind it went past
+  bool this_process = false;
 };
 
 }  // namespace lockfile

@@ -109,6 +109,10 @@ class Lock {
   [[nodiscard]] std::optional<Holder> holder() const;
   [[nodiscard]] std::optional<Holder> holder(std::error_code& ec) const noexcept;
   [[nodiscard]] std::vector<Holder> holders() const;
+  /// Who waits for it on this host, in the order in which they will enter; of each process one thread. Not there: who
+  /// waits where there can be no line, and who only tries. Reads only. Throws `LockFailed` when it cannot tell.
+  [[nodiscard]] std::vector<Waiter> waiters() const;
+  [[nodiscard]] std::vector<Waiter> waiters(std::error_code& ec) const noexcept;
 
   /// Makes the hold last until the process `child` has ended too, also when this process is killed: the record
   /// names it. The destructor then leaves the lock held while the child runs; `release()` still ends it. Call it before

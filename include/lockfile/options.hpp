@@ -14,6 +14,12 @@ enum class Access : std::uint8_t {
   everyone,  ///< every user may too
 };
 
+/// In which order those of several processes of one host enter who want a lock.
+enum class Order : std::uint8_t {
+  fair,        ///< in the order in which they began to wait; a newcomer lines up behind those who wait
+  throughput,  ///< a newcomer may take a lock that is free just now; those who wait enter in order
+};
+
 struct Options {
   /// True: each thread is an identity of its own. False: all threads of the process are one, for this object.
   bool threaded = true;
@@ -24,6 +30,8 @@ struct Options {
   /// system passes, else mkdir. "kernel" or "flock": a kernel lock on the path itself (kernel_file_lock.hpp). "shm":
   /// shared memory (shared_memory_lock.hpp).
   std::string scheme = "auto";
+  /// How this object behaves towards those who wait already. Each object of a lock may choose for itself.
+  Order order = Order::fair;
   /// True: every exclusive hold gets a number, larger than that of every earlier one on this path: see `Lock::fence`.
   /// It costs two writes to the disk for each acquire (fsync(2) of a file and of its directory).
   bool fence = false;

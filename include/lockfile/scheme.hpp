@@ -31,6 +31,7 @@ class WatchSource;
 struct Request {
   Mode mode = Mode::exclusive;
   std::int64_t thread = 0;  ///< the kernel's id of the thread that asks
+  bool may_queue = true;    ///< false: it only tries, and takes no place among those who wait
 };
 
 /// Something whose change is worth another try: an inode, a process, a readable descriptor; never a name.
@@ -174,6 +175,11 @@ class Scheme {
   [[nodiscard]] virtual std::unique_ptr<Attempt> attempt(const Request& request) = 0;
   /// Who holds now; empty: free. A failed look sets `why`.
   [[nodiscard]] virtual std::vector<Holder> holders(std::error_code& why) = 0;
+  /// Who waits for it in line on this host, in order; empty where the scheme keeps no line.
+  [[nodiscard]] virtual std::vector<Waiter> waiters(std::error_code& why) {
+    why.clear();
+    return {};
+  }
   /// Removes that hold if `proof` allows. No error: it is gone by our hand. `errc::not_locked`: it was gone before, or
   /// is not stale. `std::errc::resource_unavailable_try_again`: somebody else is removing it just now.
   virtual std::error_code break_hold(const Holder& hold, Proof proof) noexcept = 0;

@@ -39,14 +39,24 @@ constexpr std::array numbered_suffixes = {suffix::gone,   suffix::group, suffix:
                                           suffix::joined, suffix::fence, suffix::upgrade};
 
 bool is_known_suffix(std::string_view text) {
-  if (text.empty() || text == suffix::trial || text == suffix::directory || text == suffix::entry ||
-      text == suffix::unpublished) {
-    return true;
-  }
+  constexpr std::array plain = {suffix::trial, suffix::directory, suffix::entry,      suffix::wake,
+                                suffix::fifo,  suffix::line,      suffix::unpublished};
+  if (text.empty() || std::find(plain.begin(), plain.end(), text) != plain.end()) return true;
   std::uint64_t number = 0;
   if (std::from_chars(text.data() + 1, text.data() + text.size(), number).ec != std::errc{}) return false;
   return std::any_of(numbered_suffixes.begin(), numbered_suffixes.end(),
                      [&](std::string_view end) { return text == suffix::numbered(number, end); });
+}
+
+std::optional<LineName> line_name_at(std::string_view name, std::size_t at) {
+  if (!name.ends_with(suffix::line)) return std::nullopt;
+  const std::string_view prefix = name.substr(0, at);
+  name = name.substr(at, name.size() - at - suffix::line.size());
+  const std::string_view boot = name.substr(0, boot_part_length);
+  if (boot.size() != boot_part_length || !is_hex(boot)) return std::nullopt;
+  name.remove_prefix(boot_part_length);
+  if (!name.empty() && name != ".kernel" && name != ".flock") return std::nullopt;
+  return LineName{std::string(prefix), std::string(boot), std::string(name.substr(name.empty() ? 0 : 1))};
 }
 
 // The nonce at `at`, and what follows it.
@@ -80,6 +90,18 @@ std::string Names::side(std::string_view nonce, std::string_view suffix) const {
 
 std::string Names::fence() const { return prefix_ + "fence"; }
 
+Names Names::with_prefix(std::string prefix) {
+  Names names;
+  names.prefix_ = std::move(prefix);
+  return names;
+}
+
+std::string Names::line(std::string_view boot, std::string_view kind) const {
+  std::string name = prefix_ + boot_part(boot);
+  if (!kind.empty()) name.append(".").append(kind);
+  return name.append(suffix::line);
+}
+
 std::string suffix::taken_away(std::uint64_t number) { return numbered(number, gone); }
 
 std::string suffix::numbered(std::uint64_t counter, std::string_view end) {
@@ -109,6 +131,16 @@ std::optional<SideName> parse_side_name(std::string_view name) {
   constexpr std::string_view end_of_word = ".lock.";
   const std::size_t word = name.rfind(end_of_word);
   return word == std::string_view::npos ? std::nullopt : side_name_at(name, word + end_of_word.size());
+}
+
+std::optional<LineName> parse_line_name(std::string_view name) {
+  constexpr std::size_t hashed = hashed_prefix.size() + hash_length + 1;
+  if (begins_hashed(name)) {
+    if (auto line = line_name_at(name, hashed)) return line;
+  }
+  constexpr std::string_view end_of_word = ".lock.";
+  const std::size_t word = name.rfind(end_of_word);
+  return word == std::string_view::npos ? std::nullopt : line_name_at(name, word + end_of_word.size());
 }
 
 bool is_nonce(std::string_view text) noexcept { return text.size() == nonce_length && is_hex(text); }

@@ -27,7 +27,7 @@ enum Field : std::size_t {
   id_field,
   pid_field,  // and uid
   start_field,
-  namespace_field,
+  namespaces_field,
   thread_field,
   since_field,
   program_field,  // two of them
@@ -39,7 +39,7 @@ constexpr std::size_t plenty = 64;
 // Of more, some at a time.
 constexpr std::size_t looked_at_in_one_go = 16;
 // Each further one needs somebody else to have been quicker.
-constexpr int most_tries = 100'000;
+constexpr int most_tries = 1000;
 
 constexpr std::uint64_t word_of(std::uint64_t number, std::uint64_t flags) noexcept {
   return number << number_shift | flags;
@@ -62,7 +62,7 @@ SlotOwner owner_from(const Load& load) {
   owner.pid = static_cast<std::int64_t>(load(pid_field) & 0xFFFF'FFFFU);
   owner.uid = static_cast<std::uint32_t>(load(pid_field) >> 32U);
   owner.start = load(start_field);
-  owner.pid_namespace = load(namespace_field);
+  owner.namespaces = load(namespaces_field);
   owner.thread = static_cast<std::int64_t>(load(thread_field));
   owner.program = program_of(load(program_field), load(program_field + 1));
   return owner;
@@ -89,7 +89,7 @@ void Queue::write(std::uint32_t slot, const SlotOwner& owner) noexcept {
   const auto low = static_cast<std::uint64_t>(owner.pid) & 0xFFFF'FFFFU;
   system_.store(field(slot, pid_field), low | static_cast<std::uint64_t>(owner.uid) << 32U);
   system_.store(field(slot, start_field), owner.start);
-  system_.store(field(slot, namespace_field), owner.pid_namespace);
+  system_.store(field(slot, namespaces_field), owner.namespaces);
   system_.store(field(slot, thread_field), static_cast<std::uint64_t>(owner.thread));
   system_.store(field(slot, program_field), program[0]);
   system_.store(field(slot, program_field + 1), program[1]);
@@ -129,8 +129,9 @@ std::optional<std::uint32_t> Queue::enter(const SlotOwner& owner, const IsGone& 
   }
   if (!mine) return std::nullopt;
   // Seen by every look before there is a place.
-  for (std::uint64_t now = system_.load(used()); now <= *mine; now = system_.load(used())) {
-    if (system_.compare_exchange(used(), now, *mine + 1)) break;
+  for (int i = 0; i < most_tries; ++i) {
+    const std::uint64_t now = system_.load(used());
+    if (now > *mine || system_.compare_exchange(used(), now, *mine + 1)) break;
   }
   write(*mine, owner);
   return mine;
@@ -141,14 +142,18 @@ void Queue::leave(std::uint32_t slot, std::uint64_t id) noexcept {
   (void)system_.compare_exchange(field(slot, id_field), id, 0);
 }
 
+void Queue::set_thread(std::uint32_t slot, std::int64_t thread) noexcept {
+  system_.store(field(slot, thread_field), static_cast<std::uint64_t>(thread));
+}
+
 bool Queue::is_owned_by(std::uint32_t slot, std::uint64_t id) noexcept {
   return system_.load(field(slot, id_field)) == id;
 }
 
-bool Queue::anybody() noexcept {
-  const std::size_t in_use = slots_used();
-  for (std::size_t slot = 0; slot < in_use; ++slot) {
-    if (system_.load(field(slot, id_field)) != 0) return true;
+bool Queue::anybody_but(const IsGone& is_gone) noexcept {
+  const auto in_use = static_cast<std::uint32_t>(slots_used());
+  for (std::uint32_t slot = 0; slot < in_use; ++slot) {
+    if (system_.load(field(slot, id_field)) != 0 && !(is_gone && is_gone(owner_of(slot)))) return true;
   }
   return false;
 }
@@ -229,6 +234,15 @@ bool Queue::anyone_stands() noexcept {
     if (state_of(system_.load(place(slot))) == standing) return true;
   }
   return false;
+}
+
+std::chrono::nanoseconds Queue::idle_since(const Place& place, std::chrono::nanoseconds now) noexcept {
+  if (system_.load(idle_place()) == place.number()) {
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(system_.load(idle_time())));
+  }
+  system_.store(idle_time(), static_cast<std::uint64_t>(now.count()));
+  system_.store(idle_place(), place.number());
+  return now;
 }
 
 SlotOwner Queue::owner_of(std::uint32_t slot) const {

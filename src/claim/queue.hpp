@@ -43,8 +43,8 @@ namespace lockfile::claim {
 struct SlotOwner {
   std::uint64_t id = 0;  ///< random, never 0: no two owners have the same; names the FIFO that wakes it
   std::int64_t pid = 0;
-  std::uint64_t start = 0;  ///< of the process, 0: unknown
-  std::uint64_t pid_namespace = 0;
+  std::uint64_t start = 0;       ///< of the process, 0: unknown
+  std::uint64_t namespaces = 0;  ///< in which its pid and its start time mean something
   std::int64_t thread = 0;
   std::uint32_t uid = 0;     ///< owner of the FIFO
   std::string program = {};  ///< the first 16 bytes of it
@@ -78,10 +78,13 @@ class Queue {
   [[nodiscard]] std::optional<std::uint32_t> enter(const SlotOwner& owner, const IsGone& is_gone);
   /// Gives it back. Whoever stands at it has dropped its place before.
   void leave(std::uint32_t slot, std::uint64_t id) noexcept;
+  void set_thread(std::uint32_t slot, std::int64_t thread) noexcept;
   /// Is it still ours?
   [[nodiscard]] bool is_owned_by(std::uint32_t slot, std::uint64_t id) noexcept;
   /// Does anybody have a slot?
-  [[nodiscard]] bool anybody() noexcept;
+  [[nodiscard]] bool anybody() noexcept { return anybody_but({}); }
+  /// Not counting those who are gone.
+  [[nodiscard]] bool anybody_but(const IsGone& is_gone) noexcept;
 
   enum class Born : std::uint8_t { standing, passed };
   /// Takes a place behind all others. `since`: the monotonic clock, for people. Nothing: the queue is damaged, or
@@ -101,6 +104,9 @@ class Queue {
   [[nodiscard]] std::span<const Place> look() noexcept;
   /// Does anybody stand here who has not been passed? One look at each place, and none further than needed.
   [[nodiscard]] bool anyone_stands() noexcept;
+
+  /// Since when has that place been seen to be the first of a lock that nobody holds? Written down in the queue.
+  [[nodiscard]] std::chrono::nanoseconds idle_since(const Place& place, std::chrono::nanoseconds now) noexcept;
 
   [[nodiscard]] SlotOwner owner_of(std::uint32_t slot) const;
   [[nodiscard]] std::chrono::nanoseconds since(std::uint32_t slot) const noexcept;
@@ -124,6 +130,8 @@ class Queue {
  private:
   [[nodiscard]] os::SharedWord& highest() const noexcept { return first_[0]; }
   [[nodiscard]] os::SharedWord& used() const noexcept { return first_[1]; }
+  [[nodiscard]] os::SharedWord& idle_place() const noexcept { return first_[2]; }
+  [[nodiscard]] os::SharedWord& idle_time() const noexcept { return first_[3]; }
   [[nodiscard]] os::SharedWord& place(std::size_t slot) const noexcept { return first_[words_before + slot]; }
   [[nodiscard]] os::SharedWord& field(std::size_t slot, std::size_t number) const noexcept {
     return first_[words_before + slots + slot * words_of_slot + number];

@@ -3,6 +3,7 @@
 
 #include "claim/guard.hpp"
 #include "claim/judge.hpp"
+#include "claim/line.hpp"
 #include "claim/record_file.hpp"
 #include "claim/word.hpp"
 
@@ -21,6 +22,7 @@ class Sweeper {
   Sweeper(const Directory& directory, Clean clean, bool quick) : directory_(directory), clean_(clean), quick_(quick) {}
 
   void look_at(const std::string& name, const SideName& side, Leftover& left) const {
+    if (side.suffix == suffix::wake || side.suffix == suffix::fifo) return look_at_fifo(name, side, left);
     const auto opened = system().open(directory_.descriptor(), name.c_str(), os::Open::look, 0);
     if (opened.error == ELOOP && side.suffix == suffix::trial) {
       look_at_symlink(name, side, left);
@@ -33,8 +35,10 @@ class Sweeper {
     os::File file(system(), opened.value);
     const auto info = system().stat(file.get());
     if (!info.ok()) return;
-    if (info.value.type == os::FileType::directory && side.suffix.ends_with(suffix::gone) &&
-        side.suffix != suffix::taken_away(0)) {
+    if (side.suffix == suffix::line) {
+      look_at_unready(name, side, left);
+    } else if (info.value.type == os::FileType::directory && side.suffix.ends_with(suffix::gone) &&
+               side.suffix != suffix::taken_away(0)) {
       // Renamed away from W under a name that never comes again: what is inside is nobody's hold, whoever made it.
       left.maker = Verdict::dead;
       left.note = "on its way out";
@@ -57,6 +61,28 @@ class Sweeper {
   }
 
  private:
+  // A waiter has its FIFO open for as long as it can be woken.
+  void look_at_fifo(const std::string& name, const SideName& side, Leftover& left) const {
+    if (side.suffix == suffix::fifo) return look_at_unready(name, side, left);
+    left.note = "a waiter's";
+    const auto info = system().stat_at(directory_.descriptor(), name.c_str(), os::Links::keep);
+    if (!info.ok() || info.value.type != os::FileType::fifo || !directory_.local()) return;
+    const auto opened = system().open(directory_.descriptor(), name.c_str(), os::Open::wake, 0);
+    if (opened.ok()) system().close(opened.value);
+    left.maker = opened.ok() ? Verdict::alive : Verdict::unknown;
+    if (opened.error != ENXIO) return;
+    left.maker = Verdict::dead;
+    if (clean_ == Clean::remove_dead) finish(system().unlink(directory_.descriptor(), name.c_str()), left);
+  }
+
+  // On its way to another name, in the next moment. Its maker, if it lives, makes another.
+  void look_at_unready(const std::string& name, const SideName& side, Leftover& left) const {
+    left.note = "not finished";
+    if (!directory_.local() || (quick_ && !nonce_of_earlier_boot(directory_, side.nonce))) return;
+    left.maker = Verdict::dead;
+    if (clean_ == Clean::remove_dead) finish(system().unlink(directory_.descriptor(), name.c_str()), left);
+  }
+
   [[nodiscard]] os::System& system() const noexcept { return directory_.system(); }
   [[nodiscard]] static std::string code_message(int error) { return os::code_of(error).message(); }
 
@@ -281,6 +307,32 @@ class Sweeper {
   bool quick_;
 };
 
+// Lines of this boot are looked into by doctor only: the last who waits removes his own.
+bool look_at_line(const std::shared_ptr<Directory>& directory, const LineName& line, Clean clean, bool quick,
+                  Leftover& left) {
+  left.note = "a line of waiters";
+  const bool remove = clean == Clean::remove_dead;
+  if (!directory->local()) return true;
+  if (nonce_of_earlier_boot(*directory, line.boot)) {
+    left.maker = Verdict::dead;
+    left.removed = remove && directory->system().unlink(directory->descriptor(), left.name.c_str()) == 0;
+    return true;
+  }
+  if (quick) return false;
+  switch (Line::look(directory, Names::with_prefix(line.prefix), left.name, remove, left.removed)) {
+    case Line::Content::used:
+      left.maker = Verdict::alive;
+      break;
+    case Line::Content::unused:
+      left.maker = Verdict::dead;
+      break;
+    case Line::Content::newer:
+    case Line::Content::unknown:
+      break;
+  }
+  return true;
+}
+
 }  // namespace
 
 os::Result<std::vector<Leftover>> sweep(const std::shared_ptr<Directory>& directory, const Names* names, Clean clean) {
@@ -293,6 +345,7 @@ os::Result<std::vector<Leftover>> sweep(const std::shared_ptr<Directory>& direct
     return side && !side->suffix.empty();
   });
   const bool quick = names != nullptr;
+  const std::string prefix = quick ? names->side({}) : std::string();
   const Sweeper sweeper(*directory, clean, quick);
   if (quick && entries.value.size() > most_in_a_quick_sweep) {
     // Some at a time, beginning anywhere: many waiters do not each look at all the claims of all the others.
@@ -300,6 +353,13 @@ os::Result<std::vector<Leftover>> sweep(const std::shared_ptr<Directory>& direct
     std::rotate(entries.value.begin(), entries.value.begin() + static_cast<std::ptrdiff_t>(from), entries.value.end());
   }
   for (const std::string& name : entries.value) {
+    if (const auto line = parse_line_name(name)) {
+      Leftover left;
+      left.name = name;
+      const bool of_ours = !quick || line->prefix == prefix;
+      if (of_ours && look_at_line(directory, *line, clean, quick, left)) found.value.push_back(std::move(left));
+      continue;
+    }
     const auto side = parse_side_name(name);
     if (!side || (quick && name != names->side(side->nonce, side->suffix))) continue;
     if (quick && found.value.size() == most_in_a_quick_sweep) break;

@@ -325,7 +325,9 @@ Outcome Engine::acquire(Mode mode, const Wait& wait) {
   State& state = this->state();
   os::System& system = state.process.system();
   const Limit limit(system, wait);
-  Asking asking{.request = {.mode = mode, .thread = system.thread_id()}, .attempt = nullptr, .lines_up = false};
+  Asking asking{.request = {.mode = mode, .thread = system.thread_id(), .may_queue = !limit.at_once()},
+                .attempt = nullptr,
+                .lines_up = false};
   const Finally withdrawn([&]() noexcept {
     if (asking.attempt) withdraw(state, asking.attempt);
   });
@@ -352,7 +354,7 @@ Outcome Engine::wait_for_it(State& state, Asking& asking, Blocked blocked, const
     if (!asking.lines_up) tried = std::move(blocked);
     waited = wait_until_granted(
         state.process, state.line, limit, stop, std::move(tried), [&] { return step_again(state, asking); },
-        state.instance);
+        state.instance, [&] { withdraw(state, asking.attempt); });
     if (!waited.by) waited.by = std::move(first_seen);
   }
   return outcome_of(std::move(waited), limit);
@@ -479,6 +481,14 @@ Outcome Engine::holders(std::vector<Holder>& into) {
   const os::MutexGuard guard(state.process.system(), state.mutex);
   std::error_code why;
   into = scheme_->holders(why);
+  return {why, {}, {}};
+}
+
+Outcome Engine::waiters(std::vector<Waiter>& into) {
+  State& state = this->state();
+  const os::MutexGuard guard(state.process.system(), state.mutex);
+  std::error_code why;
+  into = scheme_->waiters(why);
   return {why, {}, {}};
 }
 

@@ -58,6 +58,7 @@ class Engine {
   [[nodiscard]] Outcome downgrade(Mode to, const Wait& wait, bool& had_one);
   [[nodiscard]] bool i_am_locking() noexcept;
   [[nodiscard]] Outcome holders(std::vector<Holder>& into);
+  [[nodiscard]] Outcome waiters(std::vector<Waiter>& into);
   /// Breaks by force the hold that stands now, and no later one. `broken`: whether a hold was removed.
   [[nodiscard]] Outcome break_whoever(BreakWhat what, bool& broken);
   /// `broken`: whether a hold was removed.

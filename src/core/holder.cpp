@@ -40,6 +40,7 @@ std::string Holder::who() const {
 }
 
 std::string Holder::describe() const {
+  if (waits) return "free, but " + who() + " is first in line for it";
   std::string text = mode == Mode::exclusive ? "held by " : "held " + std::string(to_string(mode)) + " by ";
   text += who();
   if (since) text += " since " + os::Process::current().system().local_time(*since);

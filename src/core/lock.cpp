@@ -258,6 +258,19 @@ bool Lock::break_stale(std::error_code& ec) noexcept {
   return break_quietly([&](bool& broken) { return engine_->break_hold({}, Proof::stale, broken); }, ec);
 }
 
+std::vector<Waiter> Lock::waiters() const {
+  std::vector<Waiter> now;
+  Outcome outcome = engine_->waiters(now);
+  if (!outcome.ok()) core::raise(Verb::tell, engine_->display(), engine_->path(), std::move(outcome));
+  return now;
+}
+
+std::vector<Waiter> Lock::waiters(std::error_code& ec) const noexcept {
+  std::vector<Waiter> now;
+  ec = without_throwing([&] { return engine_->waiters(now); }).code;
+  return now;
+}
+
 std::vector<Holder> Lock::holders() const {
   std::vector<Holder> now;
   Outcome outcome = engine_->holders(now);

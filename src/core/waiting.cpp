@@ -127,13 +127,16 @@ class WaitLoop {
 
 Waited wait_until_granted(os::Process& process, Line* line, const Limit& limit, const std::stop_token& stop,
                           std::optional<Blocked> blocked, const TryStep& try_step,
-                          std::shared_ptr<os::Notifier::Instance>& instance) {
+                          std::shared_ptr<os::Notifier::Instance>& instance, const std::function<void()>& stand_back) {
   Waited waited;
   WaitLoop loop(process, limit, stop);
   std::optional<Place> place;
   if (line != nullptr) place.emplace(*line, loop.sleeper());
   // Behind others: by its turn the first try is an old story, and no descriptor of W stays open meanwhile.
-  if (place && !place->is_first()) blocked.reset();
+  if (place && !place->is_first()) {
+    blocked.reset();
+    if (stand_back) stand_back();
+  }
   if (place && !loop.wait_for_turn(*place, waited)) return waited;
   loop.try_until_granted(std::move(blocked), try_step, waited);
   if (loop.sleeper().instance()) instance = loop.sleeper().instance();

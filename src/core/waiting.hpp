@@ -44,10 +44,13 @@ using TryStep = std::function<Step()>;
 
 /// Waits in line behind the threads of this process that wait in `line` (null: no line), then tries, and sleeps
 /// while it is blocked, until it is granted, fails, or the limit or the stop request ends it. `blocked`: what a try
-/// just now has found in the way. `instance` keeps the process's inotify instance open for later waits.
+/// just now has found in the way. `instance` keeps the process's inotify instance open for later waits. `stand_back`:
+/// called when others of this process come first: what the first try has taken among other processes would hold them
+/// up.
 [[nodiscard]] Waited wait_until_granted(os::Process& process, Line* line, const Limit& limit,
                                         const std::stop_token& stop, std::optional<Blocked> blocked,
-                                        const TryStep& try_step, std::shared_ptr<os::Notifier::Instance>& instance);
+                                        const TryStep& try_step, std::shared_ptr<os::Notifier::Instance>& instance,
+                                        const std::function<void()>& stand_back = {});
 
 /// Sleeps until that time; for the rare verb that must give somebody else a moment.
 void sleep_until(os::Process& process, std::chrono::steady_clock::time_point when);

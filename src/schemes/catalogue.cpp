@@ -2,6 +2,7 @@
 #include "schemes/catalogue.hpp"
 
 #include "schemes/kernel/scheme.hpp"
+#include "schemes/lined/scheme.hpp"
 #include "schemes/lock_file/scheme.hpp"
 #include "schemes/shared_memory/scheme.hpp"
 
@@ -13,12 +14,16 @@ namespace {
 
 template <Publish publish>
 std::unique_ptr<Scheme> lock_file(FilePath path, const Options& options) {
-  return std::make_unique<LockFileScheme>(std::move(path), publish, options);
+  const std::string name = path.name;
+  return std::make_unique<LinedScheme>(std::make_unique<LockFileScheme>(std::move(path), publish, options), name,
+                                       std::string_view{}, options);
 }
 
 template <KernelLock lock>
 std::unique_ptr<Scheme> kernel_file(FilePath path, const Options& options) {
-  return std::make_unique<KernelFileScheme>(std::move(path), lock, options);
+  const std::string name = path.name;
+  return std::make_unique<LinedScheme>(std::make_unique<KernelFileScheme>(std::move(path), lock, options), name,
+                                       to_string(lock), options);
 }
 
 std::unique_ptr<Scheme> shared_memory_file(FilePath path, const Options& options) {

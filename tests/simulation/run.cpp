@@ -1,6 +1,8 @@
 // Running a scenario.
 #include "simulation/run.hpp"
 
+#include "claim/line.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -499,6 +501,16 @@ void Run::unlock(SimulatedProcess& process, const os::Mutex& mutex) {
   if (over_) return;
   world_.touched().push_back({mutex_keys + mutexes_[&mutex].first, Touch::How::change});
   mutexes_[&mutex].second = nullptr;
+}
+
+void Run::word_made() {
+  if (current_ != nullptr && phase_ == Phase::exploring) violated(line_oracle_.entered(*current_));
+}
+
+void Run::mapped_word_changed(const os::SharedWord& changed, std::uint64_t before, std::uint64_t after) {
+  if (current_ == nullptr || phase_ != Phase::exploring) return;
+  if (const auto at = world_.word_of_file(changed, claim::Line::words))
+    line_oracle_.changed(*current_, *at, before, after);
 }
 
 // A break of whoever holds is of the hold that stood when it looked, before it first began to remove one.

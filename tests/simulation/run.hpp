@@ -4,6 +4,7 @@
 
 #include "os/process.hpp"
 #include "simulation/fiber.hpp"
+#include "simulation/line_oracle.hpp"
 #include "simulation/oracle.hpp"
 #include "simulation/system.hpp"
 #include "simulation/world.hpp"
@@ -137,6 +138,7 @@ class Run {
 
   [[nodiscard]] World& world() noexcept { return world_; }
   [[nodiscard]] Oracle& oracle() noexcept { return oracle_; }
+  [[nodiscard]] LineOracle& line_oracle() noexcept { return line_oracle_; }
   [[nodiscard]] const Scenario& scenario() const noexcept { return scenario_; }
   [[nodiscard]] Participant* current() noexcept { return current_; }
   [[nodiscard]] std::size_t steps() const noexcept { return steps_; }
@@ -163,6 +165,10 @@ class Run {
   void oracle_word(bool taken) noexcept {
     if (current_ != nullptr) current_->admitted = taken ? steps_ : 0;
   }
+  /// W itself was made, by a link or a rename.
+  void word_made();
+  /// A word of a file that is mapped was changed by compare-and-exchange.
+  void mapped_word_changed(const os::SharedWord& changed, std::uint64_t before, std::uint64_t after);
   /// W was found to be there.
   void looked_at_word();
   void opens_for_removal();
@@ -206,6 +212,7 @@ class Run {
   bool tracing_;
   World world_;
   Oracle oracle_;
+  LineOracle line_oracle_;
   Phase phase_ = Phase::setting;
   std::deque<SimulatedProcess> processes_;
   std::deque<Participant> participants_;

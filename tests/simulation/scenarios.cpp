@@ -46,6 +46,7 @@ const std::vector<Scenario>& scenarios() {
     add_semaphores(made);
     add_shared_memory(made);
     add_upgrades(made);
+    add_line(made);
     return made;
   }();
   return all;

@@ -97,9 +97,10 @@ void SimulatedSystem::close(int descriptor) noexcept {
   Description* const made = world().description(self_, descriptor);
   if (made == nullptr) return;
   // Nobody else can tell whether a descriptor is open that holds no lock, no event and no last name.
-  const bool matters = made->kind == Description::Kind::file && made->references == 1 &&
-                       (made->writable || made->node->links == 0 || !made->node->locks.empty() ||
-                        !made->node->flocks.empty() || world().kind().every_close_is_seen);
+  const bool matters =
+      made->kind == Description::Kind::file && made->references == 1 &&
+      ((made->writable && (made->reads_fifo || made->node->type != os::FileType::fifo)) || made->node->links == 0 ||
+       !made->node->locks.empty() || !made->node->flocks.empty() || world().kind().every_close_is_seen);
   if (matters && step() != 0) return;
   const std::string what = run_.tracing() && matters ? shown(descriptor) : std::string();
   if (world().close_begins(self_, descriptor)) {
@@ -162,6 +163,7 @@ os::Status SimulatedSystem::link(int from_at, const char* from, int to_at, const
   say(done, "link ", from, " as ", to);
   if (done == 0 && is_a_hold(target.name)) run_.oracle_published();
   if (done == 0 && target.name == Run::word) run_.oracle_word(true);
+  if (done == 0 && target.name == Run::word) run_.word_made();
   return done;
 }
 
@@ -214,6 +216,7 @@ os::Status SimulatedSystem::rename_as(int from_at, const char* from, int to_at, 
   if (done == 0 && is_a_hold(target.name)) run_.oracle_published();
   if (done == 0 && target.name == Run::word) run_.oracle_word(true);
   if (done == 0 && source.name == Run::word) run_.oracle_word(false);
+  if (done == 0 && target.name == Run::word) run_.word_made();
   return done;
 }
 
@@ -356,6 +359,7 @@ bool SimulatedSystem::compare_exchange(os::SharedWord& word, std::uint64_t expec
   if (step() != 0) return false;
   const bool done = world().compare_exchange(word, expected, desired);
   if (done) shared_word_changed(word, expected, desired);
+  if (done) run_.mapped_word_changed(word, expected, desired);
   say(0, "change ", world().name_of(word), " from ", expected, " to ", desired, done ? "" : ": it is another");
   return done;
 }

@@ -2,6 +2,7 @@
 #include "simulation/world.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -23,6 +24,7 @@ enum Thing : std::uint64_t {
   memory,
   a_token,
   a_mapped_word,
+  a_reader,
   flocks
 };
 
@@ -124,7 +126,7 @@ Node& World::new_node(os::FileType type, std::uint32_t mode) {
 }
 
 void World::free_if_unused(Node& node) {
-  if (node.links > 0 || node.opened > 0 || node.freed) return;
+  if (node.links > 0 || node.opened > 0 || node.freed || node.mapped) return;  // a mapping keeps it
   notice(node, delete_self);
   for (const Watcher& each : node.watchers) tell(each);  // IN_IGNORED
   touch(watchers, node.id, Touch::How::change);
@@ -241,12 +243,21 @@ os::Result<int> World::open(Process& by, Node* at, std::string_view name, os::Op
       return {-1, EISDIR};
     } else if (how == os::Open::wake) {
       if (node->type == os::FileType::directory) return {-1, EISDIR};
+      if (node->type == os::FileType::fifo) {
+        touch(a_reader, node->id, Touch::How::look);
+        if (node->readers == 0) return {-1, ENXIO};
+      }
     }
   }
   int number = -1;
   Description& made = new_description(by, Description::Kind::file, number);
   made.node = node;
   made.writable = how != os::Open::look && how != os::Open::directory;
+  if (node->type == os::FileType::fifo && how != os::Open::wake) {
+    touch(a_reader, node->id, Touch::How::change);
+    made.reads_fifo = true;
+    ++node->readers;
+  }
   ++node->opened;
   return {number, 0};
 }
@@ -275,6 +286,10 @@ void World::drop(Description& made) {
       touch(flocks, node.id, Touch::How::change);
     }
     --node.opened;
+    if (made.reads_fifo) {
+      touch(a_reader, node.id, Touch::How::change);
+      --node.readers;
+    }
     if (node.silly.first != nullptr && node.opened == 0) {
       auto [directory, name] = node.silly;
       node.silly = {};
@@ -314,21 +329,28 @@ void World::close_finally(Process& by, int number) {
   if (--made->references == 0) drop(*made);
 }
 
+// The bytes of a file that somebody has mapped are those of the words.
+std::size_t World::read_mapped(const Node& node, std::span<char> into, std::uint64_t offset) {
+  std::size_t got = 0;
+  for (; got < into.size() && offset + got < node.bytes.size(); ++got) {
+    const std::size_t at = static_cast<std::size_t>(offset) + got;
+    const std::size_t number = at / sizeof(std::uint64_t);
+    if (at % sizeof(std::uint64_t) == 0) touch(a_mapped_word, mix(node.id) ^ number, Touch::How::look);
+    const std::uint64_t value = node.mapped[number].load();
+    std::array<char, sizeof value> bytes{};
+    std::memcpy(bytes.data(), &value, sizeof value);
+    into[got] = bytes[at % sizeof value];
+  }
+  return got;
+}
+
 os::Result<std::size_t> World::read(Process& by, int descriptor, std::span<char> into, std::uint64_t offset) {
   Description* const made = description(by, descriptor);
   if (made == nullptr || made->kind != Description::Kind::file) return {0, EBADF};
   Node& node = *made->node;
   if (node.type == os::FileType::directory) return {0, EISDIR};
   touch(content, node.id, Touch::How::look);
-  if (node.mapped) {
-    std::string bytes(node.mapped_words * sizeof(std::uint64_t), '\0');
-    for (std::size_t i = 0; i < node.mapped_words; ++i) {
-      const std::uint64_t value = node.mapped[i].load();
-      std::memcpy(bytes.data() + i * sizeof value, &value, sizeof value);
-    }
-    if (offset >= bytes.size()) return {0, 0};
-    return {bytes.copy(into.data(), into.size(), offset), 0};
-  }
+  if (node.mapped) return {read_mapped(node, into, offset), 0};
   const std::string& bytes = bytes_for(*by.host, node);
   if (offset >= bytes.size()) return {0, 0};
   return {bytes.copy(into.data(), into.size(), offset), 0};
@@ -686,6 +708,7 @@ bool World::would_fire(Process& by, int descriptor) {
 }
 
 os::Status World::make_fifo(Process& by, Node* at, std::string_view name, std::uint32_t mode) {
+  if (!kind_.lines) return EPERM;
   if (find(by, *at, name, true) != nullptr) return EEXIST;
   if (at != root_ && at->links == 0) return ENOENT;
   Node& node = new_node(os::FileType::fifo, mode);
@@ -748,6 +771,12 @@ void World::touch_word(const os::SharedWord& word, Touch::How how) {
 std::optional<std::size_t> World::number_in(const Node* node, const os::SharedWord& word) const {
   const auto [found, number] = mapped_at(word);
   if (node == nullptr || found != node) return std::nullopt;
+  return number;
+}
+
+std::optional<std::size_t> World::word_of_file(const os::SharedWord& word, std::size_t words) const {
+  const auto [node, number] = mapped_at(word);
+  if (node == nullptr || node->mapped_words != words) return std::nullopt;
   return number;
 }
 

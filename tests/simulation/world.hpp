@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -58,6 +59,7 @@ struct Description {
   enum class Kind : std::uint8_t { file, process, queue };
   Kind kind = Kind::file;
   bool writable = false;
+  bool reads_fifo = false;
   int references = 0;
   std::uint64_t id = 0;
   Node* node = nullptr;
@@ -97,6 +99,7 @@ struct Node {
   std::vector<Watcher> watchers;
   // What clients have read of it, and when.
   std::map<const Host*, std::pair<std::chrono::steady_clock::time_point, std::string>> cached;
+  int readers = 0;                           // of a FIFO
   bool token = false;                        // a FIFO with something in it
   std::unique_ptr<os::SharedWord[]> mapped;  // the bytes, once anybody has mapped them
   std::size_t mapped_words = 0;
@@ -140,6 +143,7 @@ struct FileSystemKind {
   bool rename_new = true;
   bool byte_locks = true;
   bool notices = true;
+  bool lines = false;                      ///< FIFOs can be made: waiters line up, and every story is longer
   bool others_write = true;                ///< the directory of the lock is everybody's
   bool forgets_names = false;              ///< a power cut takes what was done to a directory since it was last synced
   std::chrono::milliseconds stale_for{0};  ///< on a network: so long a client believes what it has read of a file
@@ -195,6 +199,8 @@ class World {
   [[nodiscard]] std::string name_of(const os::SharedWord& word) const;
   /// Which of the words of that file it is; nothing: it is another's.
   [[nodiscard]] std::optional<std::size_t> number_in(const Node* node, const os::SharedWord& word) const;
+  /// Which word of its file it is, if the file has so many.
+  [[nodiscard]] std::optional<std::size_t> word_of_file(const os::SharedWord& word, std::size_t words) const;
 
   os::Result<int> open_process(Process& by, std::int64_t pid);
   os::Result<bool> readable(Process& by, int descriptor);
@@ -257,6 +263,7 @@ class World {
   /// The file that a mapped word is in, and which of its words it is.
   [[nodiscard]] std::pair<Node*, std::size_t> mapped_at(const os::SharedWord& word) const;
   void touch_word(const os::SharedWord& word, Touch::How how);
+  [[nodiscard]] std::size_t read_mapped(const Node& node, std::span<char> into, std::uint64_t offset);
   void drop_locks(Node& node, const Description& by);
   os::Status lock_as(Process& by, int descriptor, std::uint64_t byte, bool shared);
   [[nodiscard]] static unsigned closing(const Description& made) noexcept;

@@ -93,6 +93,7 @@ std::string obey(std::unique_ptr<FileLock>& lock, lockfile::Semaphore::Units& un
     }
     if (verb == "is_locked") return lock->is_locked() ? "yes" : "no";
     if (verb == "i_am_locking") return lock->i_am_locking() ? "yes" : "no";
+    if (verb == "waiters") return std::to_string(lock->waiters().size());
     if (verb == "holder") {
       const auto holder = lock->holder();
       return holder ? holder->describe() : "free";

@@ -16,6 +16,7 @@ std::span<const Variant> variants() {
       Variant{"link_without_unnamed_files", "link", {.unnamed_files = true}},
       Variant{"link_without_inotify", "link", {.inotify = true}},
       Variant{"link_without_pidfds", "link", {.pidfds = true}},
+      Variant{"link_without_fifos", "link", {.fifos = true}},
       Variant{"mkdir", "mkdir", {}},
       Variant{"mkdir_without_inotify", "mkdir", {.inotify = true}},
       Variant{"mkdir_with_mark", "mkdir", {.rename_new = true}},
@@ -32,6 +33,7 @@ std::span<const Variant> kernel_variants() {
       Variant{"kernel", "kernel", {}},
       Variant{"kernel_without_unnamed_files", "kernel", {.unnamed_files = true}},
       Variant{"kernel_without_inotify", "kernel", {.inotify = true}},
+      Variant{"kernel_without_fifos", "kernel", {.fifos = true}},
       Variant{"flock", "flock", {}},
       Variant{"flock_without_inotify", "flock", {.inotify = true}},
   };
@@ -98,6 +100,10 @@ os::Result<int> CrippledSystem::notify_open() noexcept {
 
 os::Result<int> CrippledSystem::open_process(std::int64_t pid) noexcept {
   return missing_.pidfds ? os::Result<int>{-1, ENOSYS} : LayeredSystem::open_process(pid);
+}
+
+os::Status CrippledSystem::make_fifo(int at, const char* name, std::uint32_t mode) noexcept {
+  return missing_.fifos ? EPERM : LayeredSystem::make_fifo(at, name, mode);
 }
 
 InVariant::InVariant(const Variant& variant) : system_(os::real_system(), variant.missing), process_(system_) {

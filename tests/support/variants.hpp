@@ -19,6 +19,7 @@ struct Missing {
   bool marks = false;       ///< the sticky bit of mkdir
   bool inotify = false;
   bool pidfds = false;
+  bool fifos = false;  ///< then waiters of several processes have no order
 };
 
 struct Variant {
@@ -53,6 +54,7 @@ class CrippledSystem final : public LayeredSystem {
   os::Status set_mode(int descriptor, std::uint32_t mode) noexcept override;
   os::Result<int> notify_open() noexcept override;
   os::Result<int> open_process(std::int64_t pid) noexcept override;
+  os::Status make_fifo(int at, const char* name, std::uint32_t mode) noexcept override;
 
  private:
   Missing missing_;

@@ -140,7 +140,7 @@ TEST_F(QueueOf, the_slot_of_one_that_died_while_asking_gives_no_old_number) {
 TEST_F(QueueOf, who_waits_can_be_read_without_a_mapping) {
   Queue queue = this->queue();
   const std::uint32_t slot =
-      *queue.enter({.id = 9, .pid = 4711, .start = 3, .pid_namespace = 4, .thread = 4712, .uid = 1001, .program = "a"},
+      *queue.enter({.id = 9, .pid = 4711, .start = 3, .namespaces = 4, .thread = 4712, .uid = 1001, .program = "a"},
                    nobody_is_gone_);
   const Place place = stand(queue, slot, Mode::shared);
   std::string bytes(Queue::words * sizeof(std::uint64_t), '\0');

@@ -26,7 +26,7 @@
 // flock(2) has no such step: it gives the lock up first, and a refused upgrade loses it. So scheme flock has neither
 // upgradable holds nor downgrades.
 //
-// What it costs: a file stays. The order of waiters is nobody's promise. Foreign lockers give an event only when they
+// What it costs: a file stays. Waiters have no order of their own. Foreign lockers give an event only when they
 // close, and *before* the lock drops; one that unlocks and goes on gives none. So waiters look again 1, 4 and 16 ms
 // after each event, and once a second. A copy of the descriptor in a child that did not run the at-fork handlers
 // (clone(2)) prolongs the hold until the child ends or executes a program. A hold cannot be broken: the kernel gives a
@@ -34,6 +34,7 @@
 #pragma once
 
 #include "schemes/file_path.hpp"
+#include "schemes/file_scheme.hpp"
 #include "schemes/kernel/file.hpp"
 
 #include <lockfile/options.hpp>
@@ -49,6 +50,7 @@ namespace lockfile::schemes {
 [[nodiscard]] constexpr Traits kernel_traits(KernelLock lock) noexcept {
   return {.shared = true,
           .upgradable = lock == KernelLock::byte,
+          .fair = true,
           .crash_recovery = true,
           .across_hosts = true,
           .event_wait = true,
@@ -79,7 +81,7 @@ class KernelHolds {
   Entry* first_ = nullptr;
 };
 
-class KernelFileScheme final : public Scheme {
+class KernelFileScheme final : public FileScheme {
  public:
   KernelFileScheme(FilePath path, KernelLock lock, const Options& options);
   ~KernelFileScheme() override;
@@ -92,12 +94,13 @@ class KernelFileScheme final : public Scheme {
   /// held.
   std::error_code break_hold(const Holder& hold, Proof proof) noexcept override;
   void abandon() noexcept override;
+  [[nodiscard]] os::Result<std::shared_ptr<claim::Directory>> resolve() override;
+  [[nodiscard]] std::shared_ptr<claim::Directory> directory() const noexcept override { return directory_; }
 
  private:
   friend class KernelAttempt;
   friend class KernelFreeWait;
 
-  [[nodiscard]] os::Result<std::shared_ptr<claim::Directory>> resolve();
   /// An open one that was kept, or none.
   [[nodiscard]] std::unique_ptr<KernelFile> take_kept(Mode mode);
   void keep(std::unique_ptr<KernelFile> file) noexcept;

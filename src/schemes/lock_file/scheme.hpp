@@ -18,13 +18,14 @@
 // moves in.
 //
 // What it costs: whoever wants the lock writes a file of some 400 bytes beside it; across hosts the death of a holder
-// cannot be proved; the order of waiters of several processes is nobody's promise.
+// cannot be proved; waiters are woken in no order (schemes/lined/scheme.hpp puts them in a line).
 #pragma once
 
 #include "claim/claim.hpp"
 #include "claim/lease.hpp"
 #include "claim/word.hpp"
 #include "schemes/file_path.hpp"
+#include "schemes/file_scheme.hpp"
 
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
@@ -44,6 +45,7 @@ enum class Publish : std::uint8_t {
 
 inline constexpr Traits lock_file_traits = {.shared = true,
                                             .upgradable = true,
+                                            .fair = true,
                                             .fence = true,
                                             .lease = true,
                                             .crash_recovery = true,
@@ -68,7 +70,7 @@ class OpenGroup {
   os::FileInfo info_;
 };
 
-class LockFileScheme final : public Scheme {
+class LockFileScheme final : public FileScheme {
  public:
   LockFileScheme(FilePath path, Publish publish, const Options& options);
   ~LockFileScheme() override;
@@ -79,13 +81,13 @@ class LockFileScheme final : public Scheme {
   [[nodiscard]] std::vector<Holder> holders(std::error_code& why) override;
   std::error_code break_hold(const Holder& hold, Proof proof) noexcept override;
   void abandon() noexcept override;
+  [[nodiscard]] os::Result<std::shared_ptr<claim::Directory>> resolve() override;
+  [[nodiscard]] std::shared_ptr<claim::Directory> directory() const noexcept override { return directory_; }
 
  private:
   friend class LockFileAttempt;
   friend class FreeWait;
 
-  /// The directory that the path names now, opened anew only if it is another one. Error: `value` is null.
-  [[nodiscard]] os::Result<std::shared_ptr<claim::Directory>> resolve();
   [[nodiscard]] claim::Claim::Made take_claim(const std::shared_ptr<claim::Directory>& directory);
   void keep_claim(std::unique_ptr<claim::Claim> claim) noexcept;
   void drop_kept() noexcept;

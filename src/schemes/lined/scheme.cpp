@@ -1,0 +1,309 @@
+// Lining up, and telling the first.
+#include "schemes/lined/scheme.hpp"
+
+#include <lockfile/error.hpp>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+namespace lockfile::schemes {
+namespace {
+
+// One for the next wait, and one more where threads take turns.
+constexpr std::size_t most_seats = 2;
+
+}  // namespace
+
+class LinedAttempt final : public Attempt {
+ public:
+  LinedAttempt(LinedScheme& scheme, const Request& request)
+      : scheme_(scheme), request_(request), inner_(scheme.inner_->attempt(request)) {}
+
+  Step step() noexcept override {
+    try {
+      if (turn_) return step_in_line();
+      if (auto waits = behind_others()) return *std::move(waits);
+      Step step = inner_->step();
+      auto* const blocked = std::get_if<Blocked>(&step);
+      if (blocked == nullptr || !request_.may_queue || !line_up()) return step;
+      by_ = std::move(blocked->by);
+      return step_in_line();
+    } catch (const std::bad_alloc&) {
+      return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
+    }
+  }
+
+  std::optional<Blocked> withdraw() noexcept override {
+    if (auto more = inner_->withdraw()) return more;
+    leave_line(&claim::Turn::give_up);
+    return std::nullopt;
+  }
+
+  std::error_code release() noexcept override {
+    const std::error_code error = inner_->release();
+    scheme_.tell_first();
+    return error;
+  }
+
+  // Who waits may be let in by what is less than it was.
+  Step convert(Mode to) noexcept override {
+    Step step = inner_->convert(to);
+    if (to != Mode::exclusive && std::holds_alternative<Granted>(step)) scheme_.tell_first();
+    return step;
+  }
+  void end_conversion() noexcept override {
+    inner_->end_conversion();
+    scheme_.tell_first();
+  }
+
+  bool reuse(const Request& request) noexcept override {
+    if (turn_ || !inner_->reuse(request)) return false;
+    request_ = request;
+    by_.reset();
+    return true;
+  }
+
+  bool still_held(std::error_code& why) noexcept override { return inner_->still_held(why); }
+  std::span<const Watch> lost() noexcept override { return inner_->lost(); }
+  std::error_code renew() noexcept override { return inner_->renew(); }
+  std::optional<std::chrono::nanoseconds> lease_end() const noexcept override { return inner_->lease_end(); }
+  std::error_code hand_over(std::int64_t child) noexcept override { return inner_->hand_over(child); }
+  std::optional<int> share_guard(std::error_code& why) noexcept override { return inner_->share_guard(why); }
+  bool outlives_us() noexcept override { return inner_->outlives_us(); }
+
+  void abandon() noexcept override {
+    if (turn_) turn_->seat().fifo().abandon();
+    turn_.reset();
+    inner_->abandon();
+  }
+
+ private:
+  // A newcomer does not pass those who wait. Nothing: nobody does, or they may be passed.
+  std::optional<Step> behind_others() {
+    if (scheme_.order_ == Order::throughput || std::exchange(scheme_.nobody_waited_, false)) return std::nullopt;
+    if (!scheme_.inner_->directory() && !scheme_.inner_->resolve().ok()) return std::nullopt;  // the step will tell
+    claim::Queue* const queue = scheme_.queue();
+    if (queue == nullptr || !queue->anyone_stands()) return std::nullopt;
+    if (!request_.may_queue) return busy_behind(scheme_.at(*queue, *scheme_.inner_->directory()));
+    std::error_code ignored;  // for messages, and for finding a deadlock
+    auto holders = scheme_.inner_->holders(ignored);
+    if (!holders.empty()) by_ = std::move(holders.front());
+    if (!line_up()) return std::nullopt;
+    return step_in_line();
+  }
+
+  // For who only tries. Whoever is first may have been killed, or be stopped beside a free lock.
+  std::optional<Step> busy_behind(const claim::QueueAt& at) {
+    const auto first = claim::first_alive(at);
+    if (!first) return std::nullopt;
+    std::error_code why;
+    auto holders = scheme_.inner_->holders(why);
+    for (Holder& each : holders) {
+      if (each.verdict != Verdict::dead) return Blocked{{}, {}, std::move(each)};
+    }
+    if (!why && claim::is_idle_before_a_free_lock(at, first->place)) {
+      (void)at.queue.pass(first->place);
+      return std::nullopt;
+    }
+    Holder waiter;
+    waiter.waits = true;
+    waiter.verdict = Verdict::alive;
+    waiter.mode = first->place.mode();
+    waiter.host = at.directory.process().identity().host;
+    waiter.pid = first->owner.pid;
+    waiter.thread = first->owner.thread;
+    waiter.program = first->owner.program;
+    waiter.uid = first->owner.uid;
+    return Blocked{{}, {}, std::move(waiter)};
+  }
+
+  bool line_up() {
+    const auto directory = scheme_.inner_->directory();
+    if (!directory) return false;
+    auto seat = scheme_.take_seat(directory);
+    if (!seat) return false;
+    claim::Queue* const queue = scheme_.line_.find_or_make(directory);
+    if (queue != nullptr) {
+      turn_.emplace(std::move(seat));
+      if (turn_->line_up(scheme_.at(*queue, *directory), request_.mode, request_.thread)) {
+        if (scheme_.line_.stays()) return true;
+        turn_->give_up(scheme_.at(*queue, *directory));
+      }
+      seat = turn_->take_seat();
+      turn_.reset();
+    }
+    scheme_.drop_seat(std::move(seat));
+    return false;
+  }
+
+  // Without a line after all, as the inner scheme says; the next step lines up again.
+  Step step_without_line() {
+    scheme_.drop_seat(turn_->take_seat());
+    turn_.reset();
+    return inner_->step();
+  }
+
+  Step step_in_line() {
+    constexpr int rounds = 8;  // each further one needs somebody to have dropped our place
+    for (int i = 0; i < rounds; ++i) {
+      const auto directory = turn_->seat().fifo().shared_directory();
+      claim::Queue* const queue = directory == scheme_.inner_->directory() ? scheme_.queue() : nullptr;
+      if (queue == nullptr) return step_without_line();
+      const claim::QueueAt at = scheme_.at(*queue, *directory);
+      Blocked blocked;
+      switch (turn_->look(
+          at, [this] { return scheme_.would_enter(request_.mode); }, blocked)) {
+        case claim::Turn::What::lost:
+          scheme_.drop_seat(turn_->take_seat());
+          turn_.reset();
+          if (!line_up()) return inner_->step();
+          continue;
+        case claim::Turn::What::sleep:
+          blocked.by = by_;
+          return blocked;
+        case claim::Turn::What::try_now:
+          return try_as_first(directory->system());
+      }
+    }
+    return step_without_line();
+  }
+
+  Step try_as_first(os::System& system) {
+    Step step = inner_->step();
+    if (std::holds_alternative<Granted>(step)) {
+      leave_line(&claim::Turn::entered);
+    } else if (auto* const blocked = std::get_if<Blocked>(&step)) {
+      turn_->sleep_as_first(system, *blocked);
+      by_ = blocked->by;
+    }
+    return step;
+  }
+
+  void leave_line(void (claim::Turn::*how)(const claim::QueueAt&) noexcept) noexcept {
+    if (!turn_) return;
+    try {
+      const auto directory = turn_->seat().fifo().shared_directory();
+      claim::Queue* const queue = directory == scheme_.inner_->directory() ? scheme_.queue() : nullptr;
+      if (queue != nullptr && turn_->stands()) (*turn_.*how)(scheme_.at(*queue, *directory));
+      scheme_.keep_seat(turn_->take_seat());
+    } catch (const std::bad_alloc&) {
+      // The place stays, and its FIFO goes: whoever is behind drops it.
+      scheme_.drop_seat(turn_->take_seat());
+    }
+    turn_.reset();
+  }
+
+  LinedScheme& scheme_;
+  Request request_;
+  std::unique_ptr<Attempt> inner_;
+  std::optional<claim::Turn> turn_;
+  std::optional<Holder> by_;  // who was in the way at the last look
+};
+
+LinedScheme::LinedScheme(std::unique_ptr<FileScheme> inner, std::string_view name, std::string_view kind,
+                         const Options& options)
+    : inner_(std::move(inner)),
+      access_(options.access),
+      order_(options.order),
+      line_(claim::Names(name), kind, options.access) {}
+
+LinedScheme::~LinedScheme() {
+  for (auto& seat : seats_) drop_seat(std::move(seat));
+  line_.leave();
+}
+
+std::unique_ptr<Attempt> LinedScheme::attempt(const Request& request) {
+  return std::make_unique<LinedAttempt>(*this, request);
+}
+
+claim::Queue* LinedScheme::queue() {
+  const auto directory = inner_->directory();
+  return directory ? line_.find(directory) : nullptr;
+}
+
+void LinedScheme::tell_first() noexcept {
+  nobody_waited_ = true;
+  try {
+    claim::Queue* const queue = this->queue();
+    if (queue != nullptr) nobody_waited_ = !claim::tell_first(at(*queue, *inner_->directory()));
+  } catch (const std::bad_alloc&) {
+    nobody_waited_ = false;  // they look again by themselves
+  }
+}
+
+std::unique_ptr<claim::Seat> LinedScheme::take_seat(const std::shared_ptr<claim::Directory>& directory) {
+  while (!seats_.empty()) {
+    auto seat = std::move(seats_.back());
+    seats_.pop_back();
+    if (seat->fifo().shared_directory() == directory && seat->fifo().is_usable()) return seat;
+    drop_seat(std::move(seat));
+  }
+  if (!line_.can_be_in(directory) || no_fifo_in_.lock() == directory) return nullptr;
+  seats_.reserve(most_seats);  // so that keeping one never needs memory
+  auto seat = claim::Seat::make(directory, line_.names(), access_);
+  if (!seat) no_fifo_in_ = directory;
+  return seat;
+}
+
+void LinedScheme::keep_seat(std::unique_ptr<claim::Seat> seat) noexcept {
+  if (seats_.size() < most_seats && seats_.size() < seats_.capacity()) {
+    seats_.push_back(std::move(seat));
+  } else {
+    drop_seat(std::move(seat));
+  }
+}
+
+void LinedScheme::drop_seat(std::unique_ptr<claim::Seat> seat) noexcept {
+  if (seat->slot() && seat->fifo().shared_directory()->process().is_caller()) {
+    if (claim::Queue* const queue = line_.mapped_in(*seat->fifo().shared_directory())) seat->leave(*queue);
+  }
+  seat->fifo().drop();
+}
+
+bool LinedScheme::would_enter(Mode mode) {
+  std::error_code why;
+  const auto holders = inner_->holders(why);
+  return !why && std::none_of(holders.begin(), holders.end(), [&](const Holder& each) {
+    return each.verdict != Verdict::dead && excludes(mode, each.mode);
+  });
+}
+
+std::vector<Waiter> LinedScheme::waiters(std::error_code& why) {
+  const auto directory = inner_->resolve();
+  why = os::code_of(directory.error);
+  if (!directory.ok()) return {};
+  return claim::waiters_in(*directory.value, line_.names(), line_.read(*directory.value));
+}
+
+std::error_code LinedScheme::break_hold(const Holder& hold, Proof proof) noexcept {
+  std::optional<claim::Place> its_place;
+  try {
+    if (inner_->resolve().ok()) {
+      claim::Queue* const queue = this->queue();
+      if (queue != nullptr) its_place = claim::place_of(at(*queue, *inner_->directory()), hold.pid, hold.thread);
+    }
+  } catch (const std::bad_alloc&) {
+    its_place.reset();  // its own process drops it, or those behind pass it
+  }
+  const std::error_code error = inner_->break_hold(hold, proof);
+  if (error) return error;
+  try {
+    claim::Queue* const queue = this->queue();
+    if (queue != nullptr && its_place) (void)queue->drop(*its_place);
+  } catch (const std::bad_alloc&) {
+    its_place.reset();
+  }
+  tell_first();
+  return error;
+}
+
+void LinedScheme::abandon() noexcept {
+  for (auto& seat : seats_) seat->fifo().abandon();
+  seats_.clear();
+  line_.abandon();
+  nobody_waited_ = false;
+  inner_->abandon();
+}
+
+}  // namespace lockfile::schemes

@@ -1,0 +1,317 @@
+// The laws of the line: who waits in several processes enters in order, whatever becomes of those ahead.
+#include "conformance/fixture.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <memory>
+
+namespace lockfile::testing {
+namespace {
+
+class Line : public Law {
+ protected:
+  void SetUp() override {
+    if (!GetParam().missing.fifos) return;
+    // Where no waiter can be woken the law is that there is no order, and no trace of a line.
+    FileLock lock(path(), options());
+    lock.acquire();
+    in_another_thread([&] {
+      FileLock other(path(), options());
+      EXPECT_EQ(code_of([&] { other.acquire(1ms); }), errc::timed_out);
+    });
+    EXPECT_TRUE(lock.waiters().empty());
+    EXPECT_EQ(line_file(), "");
+    told_ = true;
+  }
+
+  [[nodiscard]] std::unique_ptr<Peer> peer() const { return std::make_unique<Peer>(peer_arguments()); }
+
+  // Until so many stand in line.
+  void see_waiting(std::size_t count) {
+    FileLock look(path(), options());
+    const auto give_up = std::chrono::steady_clock::now() + stuck;
+    while (look.waiters().size() != count) {
+      ASSERT_LT(std::chrono::steady_clock::now(), give_up) << look.waiters().size() << " wait, and not " << count;
+      std::this_thread::yield();
+    }
+  }
+  // A peer that waits, as the `count`-th in line.
+  [[nodiscard]] std::unique_ptr<Peer> waiting_peer(std::size_t count, const std::string& verb = "acquire") {
+    auto made = peer();
+    made->tell(verb);
+    see_waiting(count);
+    return made;
+  }
+
+  [[nodiscard]] std::string line_file() const {
+    for (const std::string& each : scratch_.names()) {
+      if (each.ends_with(".line")) return scratch_ / each;
+    }
+    return {};
+  }
+  [[nodiscard]] bool can_share() const { return !GetParam().missing.hard_links || !GetParam().missing.rename_new; }
+
+  bool told_ = false;
+};
+LOCKFILE_FOR_ALL_SCHEMES(Line);
+
+#define IF_ORDERED \
+  if (told_) return
+
+TEST_P(Line, is_kept_in_the_order_in_which_they_came) {
+  IF_ORDERED;
+  FileLock lock(path(), options());
+  lock.acquire();
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (std::size_t i = 1; i <= 4; ++i) peers.push_back(waiting_peer(i));
+  lock.release();
+  for (std::size_t i = 0; i < peers.size(); ++i) {
+    EXPECT_EQ(peers[i]->answer(), "held") << i;
+    for (std::size_t other = i + 1; other < peers.size(); ++other) EXPECT_TRUE(peers[other]->is_silent()) << other;
+    EXPECT_EQ(peers[i]->ask("release"), "released");
+  }
+}
+
+TEST_P(Line, tells_who_waits) {
+  IF_ORDERED;
+  FileLock lock(path(), options());
+  lock.acquire();
+  EXPECT_TRUE(lock.waiters().empty());
+  const auto before = std::chrono::steady_clock::now();
+  const auto one = waiting_peer(1);
+  const auto two = waiting_peer(2, can_share() ? "share" : "acquire");
+  const auto waiters = lock.waiters();
+  ASSERT_EQ(waiters.size(), 2U);
+  EXPECT_EQ(waiters[0].pid, one->pid());
+  EXPECT_EQ(waiters[0].mode, Mode::exclusive);
+  EXPECT_EQ(waiters[0].program, "lock_peer");
+  EXPECT_EQ(waiters[0].host, os::real_system().host_name());
+  EXPECT_FALSE(waiters[0].passed);
+  EXPECT_FALSE(waiters[0].this_process);
+  EXPECT_GE(waiters[0].since, before);
+  EXPECT_LE(waiters[0].since, waiters[1].since);
+  EXPECT_EQ(waiters[1].pid, two->pid());
+  EXPECT_EQ(waiters[1].mode, can_share() ? Mode::shared : Mode::exclusive);
+}
+
+TEST_P(Line, is_not_held_up_by_the_dead) {
+  IF_ORDERED;
+  FileLock lock(path(), options());
+  lock.acquire();
+  const auto one = waiting_peer(1);
+  const auto two = waiting_peer(2);
+  const auto three = waiting_peer(3);
+  one->kill();
+  EXPECT_EQ(lock.waiters().size(), 2U);
+  lock.release();
+  EXPECT_EQ(two->answer(), "held");
+  EXPECT_EQ(two->ask("release"), "released");
+  EXPECT_EQ(three->answer(), "held");
+}
+
+TEST_P(Line, is_not_held_up_by_the_stopped) {
+  IF_ORDERED;
+  FileLock lock(path(), options());
+  lock.acquire();
+  const auto one = waiting_peer(1);
+  const auto two = waiting_peer(2);
+  one->signal(SIGSTOP);
+  lock.release();
+  EXPECT_EQ(two->answer(), "held");
+  EXPECT_TRUE(two->ask("waiters") == "1") << "it is stopped, and waits still";
+  one->signal(SIGCONT);
+  EXPECT_TRUE(one->is_silent());
+  EXPECT_EQ(two->ask("release"), "released");
+  EXPECT_EQ(one->answer(), "held");
+}
+
+TEST_P(Line, lets_nobody_try_past_who_waits_unless_it_is_stopped) {
+  IF_ORDERED;
+  FileLock lock(path(), options());
+  lock.acquire();
+  const auto one = waiting_peer(1);
+  one->signal(SIGSTOP);
+  lock.release();
+  try {
+    lock.acquire(0s);
+    ADD_FAILURE() << "it passed one that waits";
+  } catch (const AlreadyLocked& busy) {
+    ASSERT_TRUE(busy.holder());
+    EXPECT_TRUE(busy.holder()->waits);
+    EXPECT_EQ(busy.holder()->pid, one->pid());
+    EXPECT_NE(std::string(busy.what()).find("first in line"), std::string::npos) << busy.what();
+  }
+  const auto give_up = std::chrono::steady_clock::now() + stuck;
+  while (!lock.try_lock()) ASSERT_LT(std::chrono::steady_clock::now(), give_up);
+  lock.unlock();
+  one->signal(SIGCONT);
+  EXPECT_EQ(one->answer(), "held");
+}
+
+TEST_P(Line, is_passed_by_who_asks_for_throughput) {
+  IF_ORDERED;
+  FileLock lock(path(), options());
+  lock.acquire();
+  const auto one = waiting_peer(1);
+  one->signal(SIGSTOP);
+  lock.release();
+  Options greedy = options();
+  greedy.order = Order::throughput;
+  FileLock fast(path(), greedy);
+  EXPECT_TRUE(fast.try_lock());
+  one->signal(SIGCONT);
+  EXPECT_TRUE(one->is_silent());
+  fast.unlock();
+  EXPECT_EQ(one->answer(), "held");
+}
+
+TEST_P(Line, comes_before_who_releases_and_acquires_again) {
+  IF_ORDERED;
+  FileLock lock(path(), options());
+  lock.acquire();
+  const auto one = waiting_peer(1);
+  lock.release();
+  EXPECT_FALSE(lock.try_lock());
+  EXPECT_EQ(one->answer(), "held");
+}
+
+TEST_P(Line, is_left_by_who_gives_up) {
+  IF_ORDERED;
+  FileLock lock(path(), options());
+  lock.acquire();
+  const auto one = waiting_peer(1, "acquire 100");
+  const auto two = waiting_peer(2);
+  EXPECT_EQ(one->answer().value_or("").substr(0, 5), "error");
+  EXPECT_EQ(lock.waiters().size(), 1U);
+  lock.release();
+  EXPECT_EQ(two->answer(), "held");
+}
+
+TEST_P(Line, of_a_writer_is_not_passed_by_readers) {
+  IF_ORDERED;
+  if (!can_share()) return;
+  FileLock lock(path(), options());
+  lock.lock_shared();
+  const auto writer = waiting_peer(1);
+  const auto reader = waiting_peer(2, "share");
+  EXPECT_TRUE(reader->is_silent());
+  lock.unlock_shared();
+  EXPECT_EQ(writer->answer(), "held");
+  EXPECT_TRUE(reader->is_silent());
+  EXPECT_EQ(writer->ask("release"), "released");
+  EXPECT_EQ(reader->answer(), "held");
+}
+
+TEST_P(Line, lets_readers_that_stand_together_in_together) {
+  IF_ORDERED;
+  if (!can_share()) return;
+  FileLock lock(path(), options());
+  lock.acquire();
+  std::vector<std::unique_ptr<Peer>> readers;
+  for (std::size_t i = 1; i <= 3; ++i) readers.push_back(waiting_peer(i, "share"));
+  const auto writer = waiting_peer(4);
+  lock.release();
+  for (const auto& each : readers) EXPECT_EQ(each->answer(), "held");
+  EXPECT_TRUE(writer->is_silent());
+  for (const auto& each : readers) EXPECT_EQ(each->ask("release"), "released");
+  EXPECT_EQ(writer->answer(), "held");
+}
+
+TEST_P(Line, goes_on_after_a_forced_break) {
+  IF_ORDERED;
+  if (is_kernel(GetParam()) || (GetParam().missing.marks && GetParam().missing.hard_links)) return;  // no such breaks
+  const auto holder = peer();
+  EXPECT_EQ(holder->ask("acquire"), "held");
+  holder->signal(SIGSTOP);
+  const auto one = waiting_peer(1);
+  FileLock lock(path(), options());
+  EXPECT_TRUE(lock.break_lock());
+  EXPECT_EQ(one->answer(), "held");
+}
+
+TEST_P(Line, that_is_damaged_costs_order_and_nothing_else) {
+  IF_ORDERED;
+  const std::vector<std::function<void(const std::string&)>> damages = {
+      [](const std::string& line) { ASSERT_EQ(::truncate(line.c_str(), 0), 0); },
+      [](const std::string& line) { ASSERT_EQ(::truncate(line.c_str(), 4096), 0); },
+      [](const std::string& line) { write_file(line, std::string(std::filesystem::file_size(line), '\xA5')); },
+      [](const std::string& line) { write_file(line, "lf-line2 is not known yet"); },
+      [](const std::string& line) { std::filesystem::remove(line); },
+      [](const std::string& line) {
+        std::filesystem::remove(line);
+        std::filesystem::create_directory(line);
+      },
+  };
+  for (std::size_t i = 0; i < damages.size(); ++i) {
+    FileLock lock(path(), options());
+    lock.acquire();
+    const auto one = waiting_peer(1);
+    const auto two = waiting_peer(2);
+    damages[i](line_file());
+    EXPECT_TRUE(one->is_silent()) << i;
+    EXPECT_TRUE(two->is_silent()) << i;
+    lock.release();
+    // Whichever is first.
+    const auto give_up = std::chrono::steady_clock::now() + stuck;
+    while (one->is_silent() && two->is_silent()) ASSERT_LT(std::chrono::steady_clock::now(), give_up) << i;
+    Peer& first = one->is_silent() ? *two : *one;
+    Peer& second = &first == one.get() ? *two : *one;
+    EXPECT_EQ(first.answer(), "held") << i;
+    EXPECT_TRUE(second.is_silent()) << i;
+    EXPECT_EQ(first.ask("release"), "released") << i;
+    EXPECT_EQ(second.answer(), "held") << i;
+    EXPECT_EQ(second.ask("release"), "released") << i;
+    // What is of a newer version, or no file at all, is left alone.
+    if (!line_file().empty()) std::filesystem::remove(line_file());
+  }
+}
+
+TEST_P(Line, leaves_nothing_behind_when_all_have_left) {
+  IF_ORDERED;
+  {
+    FileLock lock(path(), options());
+    lock.acquire();
+    const auto one = waiting_peer(1);
+    const auto two = waiting_peer(2);
+    EXPECT_NE(line_file(), "");
+    lock.release();
+    EXPECT_EQ(one->answer(), "held");
+    EXPECT_EQ(one->ask("release"), "released");
+    EXPECT_EQ(two->answer(), "held");
+    EXPECT_EQ(two->ask("release"), "released");
+    EXPECT_EQ(one->ask("drop"), "dropped");
+    EXPECT_EQ(two->ask("drop"), "dropped");
+  }
+  auto left = scratch_.names();
+  std::erase(left, "a");  // a kernel lock's file stays
+  EXPECT_EQ(left, std::vector<std::string>());
+}
+
+TEST_P(Line, of_the_killed_is_cleaned_by_doctor) {
+  IF_ORDERED;
+  {
+    FileLock lock(path(), options());
+    lock.acquire();
+    const auto one = waiting_peer(1);
+    std::error_code ec;
+    (void)leftovers(scratch_.path().string(), Clean::remove_dead, ec);
+    EXPECT_EQ(lock.waiters().size(), 1U) << "who waits is left in peace";
+    one->kill();
+    lock.release();
+  }
+  std::error_code ec;
+  for (const Leftover& each : leftovers(scratch_.path().string(), Clean::remove_dead, ec)) {
+    EXPECT_TRUE(each.removed) << each.name << ": " << each.note;
+  }
+  auto left = scratch_.names();
+  std::erase(left, "a");
+  EXPECT_EQ(left, std::vector<std::string>());
+}
+
+}  // namespace
+}  // namespace lockfile::testing

@@ -1,0 +1,36 @@
+// Does the line keep its order? Told of every change of a line's words, and of whoever makes W its own.
+#pragma once
+
+#include <lockfile/holder.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace lockfile::simulation {
+
+struct Participant;
+
+class LineOracle {
+ public:
+  /// `word`: of the line's file.
+  void changed(const Participant& by, std::size_t word, std::uint64_t before, std::uint64_t after);
+  /// It holds from now on. A sentence if it should not have come first; empty: rightly so.
+  [[nodiscard]] std::string entered(const Participant& by);
+  /// Objects of this story pass who waits as they like.
+  void allow_overtaking() { overtaking_allowed_ = true; }
+
+ private:
+  struct Standing {
+    std::uint64_t number = 0;
+    const Participant* by = nullptr;
+    std::vector<const Participant*> overtaken_by;  // who did not stand in line itself
+  };
+  std::map<std::size_t, const Participant*> owners_;  // by slot
+  std::map<std::size_t, Standing> standing_;
+  bool overtaking_allowed_ = false;
+};
+
+}  // namespace lockfile::simulation
