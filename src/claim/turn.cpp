@@ -201,6 +201,11 @@ Turn::What Turn::look(const QueueAt& at, const std::function<bool()>& would_ente
     return What::lost;
   }
   seat_->fifo().drain();
+  // Another line, made since the one that we stood in was lost: its places may have the same numbers.
+  if (!at.queue.is_owned_by(place_->slot, seat_->fifo().id())) {
+    place_.reset();
+    return What::lost;
+  }
   for (std::size_t i = 0; i < Queue::slots; ++i) {
     const auto now = at.queue.look_at(*place_);
     place_ = now;

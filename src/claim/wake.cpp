@@ -14,12 +14,13 @@ std::string name_for(const Directory& directory, const Names& names, std::uint64
   return names.side(make_nonce(directory.process().identity().boot, id), suffix);
 }
 
-// The open end to write to, if it is what it should be.
-Woken open_to_wake(const Directory& directory, const Names& names, const SlotOwner& owner, os::File& into) noexcept {
+// Open as `how` says, if it is what it should be.
+Woken open_to_wake(const Directory& directory, const Names& names, const SlotOwner& owner, os::Open how,
+                   os::File& into) noexcept {
   try {
     os::System& system = directory.system();
     const std::string name = name_for(directory, names, owner.id, suffix::wake);
-    const auto opened = system.open(directory.descriptor(), name.c_str(), os::Open::wake, 0);
+    const auto opened = system.open(directory.descriptor(), name.c_str(), how, 0);
     if (opened.error == ENXIO || opened.error == ENOENT) return Woken::gone;
     if (!opened.ok()) return Woken::refused;
     into = os::File(system, opened.value);
@@ -90,14 +91,15 @@ void WakeFifo::drop() noexcept {
 
 Woken wake(const Directory& directory, const Names& names, const SlotOwner& owner) noexcept {
   os::File into;
-  const Woken can = open_to_wake(directory, names, owner, into);
+  // To read as well: a reader that dies before the token is in must not raise SIGPIPE in us.
+  const Woken can = open_to_wake(directory, names, owner, os::Open::update, into);
   if (can != Woken::yes) return can;
   return directory.system().fifo_put(into.get()) == 0 ? Woken::yes : Woken::gone;
 }
 
 Woken can_be_woken(const Directory& directory, const Names& names, const SlotOwner& owner) noexcept {
   os::File ignored;
-  return open_to_wake(directory, names, owner, ignored);
+  return open_to_wake(directory, names, owner, os::Open::wake, ignored);
 }
 
 }  // namespace lockfile::claim

@@ -68,9 +68,10 @@ enum class Woken : std::uint8_t {
   gone,     ///< nobody can be woken by it any more
   refused,  ///< not ours to write to, or not what it should be
 };
-/// Puts a token into the FIFO of whoever has that slot. Never blocks, follows no link, writes to nobody else's file.
+/// Puts a token into the FIFO of whoever has that slot. Never blocks, follows no link, writes to nobody else's file. A
+/// FIFO that nobody reads any more takes it as well: `Woken::gone` only where there is none.
 Woken wake(const Directory& directory, const Names& names, const SlotOwner& owner) noexcept;
-/// The same without a token. `Woken::refused` too says that it may be there.
+/// Has its owner the FIFO open? `Woken::refused` too says that it may be there.
 [[nodiscard]] Woken can_be_woken(const Directory& directory, const Names& names, const SlotOwner& owner) noexcept;
 
 }  // namespace lockfile::claim

@@ -101,8 +101,9 @@ int flags_of(Open how) noexcept {
     case Open::temporary:
       return always | O_RDWR | O_TMPFILE;
     case Open::wake:
-      // For reading as well (fifo(7)): a reader that dies before we write must not raise SIGPIPE in us.
-      return always | O_NOFOLLOW | O_RDWR;
+      // ENXIO where nobody has it open to read (fifo(7)). Whoever writes opens it for reading as well, `Open::update`:
+      // a reader that dies before the write must not raise SIGPIPE in us.
+      return always | O_NOFOLLOW | O_WRONLY;
     case Open::directory:
       break;
   }

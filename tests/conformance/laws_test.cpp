@@ -25,8 +25,8 @@ class BreakLaws : public Law {};
 LOCKFILE_FOR_BREAKABLE_SCHEMES(BreakLaws);
 
 TEST(Matrix, has_every_scheme_and_fallback) {
-  ASSERT_EQ(variants().size(), 11U);
-  ASSERT_EQ(kernel_variants().size(), 5U);
+  ASSERT_EQ(variants().size(), 12U);
+  ASSERT_EQ(kernel_variants().size(), 6U);
   ASSERT_EQ(memory_variants().size(), 3U);
   std::cout << "laws run for " << all_variants().size() << " variants, those of lock files for " << variants().size()
             << "\n";

@@ -38,12 +38,15 @@ Stage together(const Form& form, std::vector<std::function<void(Script&)>> scrip
 }
 
 Scenario story(const std::string& name, std::string says, const Form& form, Stage set) {
+  Options last;
+  last.scheme = form.scheme;
   return {.name = name + "/" + form.name,
           .says = std::move(says),
           .set = std::move(set),
           .kind = form.kind,
           // A kernel lock's file stays.
-          .leaves = form.scheme == "kernel" ? Scenario::Leaves::unknown : Scenario::Leaves::nothing_after_doctor};
+          .leaves = form.scheme == "kernel" ? Scenario::Leaves::unknown : Scenario::Leaves::nothing_after_doctor,
+          .last_caller = last};
 }
 
 void add_living(std::vector<Scenario>& all, const Form& form) {
@@ -137,7 +140,10 @@ void add_broken(std::vector<Scenario>& all, const Form& form) {
   all.push_back(story("line_broken", "a holder that may be stopped is broken by force, while another waits", form,
                       [form](Run& run) {
                         Participant& victim = run.participant("A", by(form, pair));
-                        run.participant("B", by(form, pair));
+                        run.participant("B", by(form, [](Script& me) {
+                                          me.pair();
+                                          me.pair();
+                                        }));
                         run.participant("C", by(form, [](Script& me) { me.break_whoever(); }));
                         run.stop(victim);
                       }));
