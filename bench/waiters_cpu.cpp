@@ -51,15 +51,15 @@ Result measure(const std::string& contestant, std::chrono::milliseconds length, 
     });
   }
   bench::wait_until([&] { return frame->waiting.load() == waiters; }, "not all came");
-  // Asleep is what has used nothing for a while.
+  // Asleep is what has used nothing for a while. Those that poll never are, and are taken as they come.
+  constexpr int most_looks = 60;
   double before = sum_ms(crew.pids());
-  for (int quiet = 0; quiet < 5;) {
+  for (int quiet = 0, looks = 0; quiet < 5 && looks < most_looks; ++looks) {
     const std::int64_t until = bench::now_ns() + 50'000'000;
     bench::wait_until([&] { return bench::now_ns() >= until; }, "time");
     const double now = sum_ms(crew.pids());
     quiet = now - before < 0.5 ? quiet + 1 : 0;
     before = now;
-    if (now > 10'000) bench::fail("the waiters never sleep");
   }
   const std::int64_t end = bench::now_ns() + std::chrono::nanoseconds(length).count();
   bench::wait_until([&] { return bench::now_ns() >= end; }, "time");
