@@ -20,6 +20,7 @@ class Engine;
 }
 
 /// N units beside `path`: the lock files `path.1.lock` to `path.N.lock`, and `path.lock`, the right to be admitted.
+/// With `Options::scheme` `kernel` or `flock`: the files `path.1` to `path.N`, and `path`.
 ///
 ///     lockfile::Semaphore licences("/var/lib/app/licence", 5);
 ///     auto two = licences.acquire(2, 30s);

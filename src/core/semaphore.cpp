@@ -4,6 +4,7 @@
 #include "claim/record.hpp"
 #include "core/engine.hpp"
 #include "core/path.hpp"
+#include "schemes/catalogue.hpp"
 #include "schemes/semaphore/scheme.hpp"
 
 #include <new>
@@ -51,7 +52,8 @@ void Semaphore::Units::release(std::error_code& ec) noexcept {
 Semaphore::Semaphore(std::string_view path, std::size_t units, const Options& options)
     : display_(claim::printable(path)), units_(units), options_(options) {
   auto file = core::absolute_path(os::Process::current(), path);
-  const bool wrong = file.error == EINVAL || units == 0 || options.reason.size() > claim::longest_reason;
+  const bool wrong = file.error == EINVAL || units == 0 || options.reason.size() > claim::longest_reason ||
+                     schemes::find_scheme(options.scheme) == nullptr;
   if (wrong || !file.ok()) {
     const std::error_code code = wrong ? std::make_error_code(std::errc::invalid_argument) : os::code_of(file.error);
     core::raise(Verb::lock, display_, std::string(path), {code, "cannot name a semaphore", {}});

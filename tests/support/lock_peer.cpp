@@ -62,7 +62,7 @@ std::string obey(std::unique_ptr<FileLock>& lock, lockfile::Semaphore::Units& un
       std::size_t wanted = 0;
       std::size_t all = 0;
       in >> wanted >> all;
-      units = lockfile::Semaphore(lock->path(), all).acquire(wanted);
+      units = lockfile::Semaphore(lock->path(), all, {.scheme = std::string(lock->scheme())}).acquire(wanted);
       return "held";
     }
     if (verb == "share") {

@@ -1,6 +1,8 @@
 // Collecting units, and giving them back.
 #include "schemes/semaphore/scheme.hpp"
 
+#include "schemes/catalogue.hpp"
+
 #include <lockfile/error.hpp>
 
 #include <algorithm>
@@ -169,10 +171,10 @@ class SemaphoreAttempt final : public Attempt {
 };
 
 SemaphoreScheme::SemaphoreScheme(const FilePath& path, std::size_t units, std::size_t wanted, const Options& options)
-    : right_(std::make_unique<LockFileScheme>(path, Publish::automatic, options)), wanted_(wanted) {
+    : right_(find_scheme(options.scheme)->make(path, options)), wanted_(wanted) {
   for (std::size_t i = 1; i <= units; ++i) {
-    units_.push_back(std::make_unique<LockFileScheme>(FilePath{path.directory, path.name + "." + std::to_string(i)},
-                                                      Publish::automatic, options));
+    units_.push_back(
+        find_scheme(options.scheme)->make(FilePath{path.directory, path.name + "." + std::to_string(i)}, options));
   }
 }
 

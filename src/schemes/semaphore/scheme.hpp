@@ -27,7 +27,7 @@ namespace lockfile::schemes {
 
 class SemaphoreScheme final : public Scheme {
  public:
-  /// `wanted` of `units`, in each attempt.
+  /// `wanted` of `units`, in each attempt. Each is a lock of the scheme that `options` name, which there is.
   SemaphoreScheme(const FilePath& path, std::size_t units, std::size_t wanted, const Options& options);
 
   [[nodiscard]] std::string_view name() const noexcept override { return "semaphore"; }
@@ -41,8 +41,8 @@ class SemaphoreScheme final : public Scheme {
  private:
   friend class SemaphoreAttempt;
 
-  std::unique_ptr<LockFileScheme> right_;
-  std::vector<std::unique_ptr<LockFileScheme>> units_;
+  std::unique_ptr<Scheme> right_;
+  std::vector<std::unique_ptr<Scheme>> units_;
   std::size_t wanted_;
 };
 
