@@ -242,7 +242,10 @@ Removal Word::join_lone_reader(const Look& look, Claim& claim, Access access, He
       const std::string entry = entry_path(members, now);
       // By the name W: the reader's own name may have been cleared.
       os::Status error = system().link(at, name(), at, entry.c_str());
-      if (error == EEXIST) error = 0;  // a lost reply: nobody else uses this name
+      if (error == EEXIST) {
+        const auto in = directory_->refers_to(entry.c_str(), look.info);
+        if (in.ok() && in.value) error = 0;  // a lost reply
+      }
       if (error == 0) {
         error = put_group_over_word(prepared.value, counter, claim, members);
         if (error != 0) (void)system().unlink(at, entry.c_str());

@@ -5,6 +5,7 @@
 #include "claim/judge.hpp"
 #include "claim/line.hpp"
 #include "claim/record_file.hpp"
+#include "claim/trial.hpp"
 #include "claim/word.hpp"
 
 #include <algorithm>
@@ -253,11 +254,14 @@ class Sweeper {
     const os::File group(system(), opened.ok() ? opened.value : -1);
     const auto entries = opened.ok() ? system().list(group.get()) : os::Result<std::vector<std::string>>{{}, ENOENT};
     if (!entries.ok()) return;
-    // Without hard links a claim that is in has no other name.
+    // Where W does not name it no entry is a hold; but without hard links a claim that is in has no other name.
+    const bool is_named = is_named_by_word(name, own_name(name, side), side);
+    Trial tried;
+    const bool second_names = directory_.trials().find(directory_, tried) && tried.hard_links;
     for (const std::string& each : entries.value) {
-      if (entry_lives(group.get(), each, side)) return;
+      if ((is_named || !second_names) && entry_lives(group.get(), each, side)) return;
     }
-    if (is_named_by_word(name, own_name(name, side), side)) return;
+    if (is_named) return;
     left.maker = Verdict::dead;
     if (clean_ == Clean::look_only) return;
     // Second names of claims, and nobody's holds.

@@ -270,6 +270,10 @@ Word::Watches Word::watches(Look& look) const {
   if (look.file.is_open() && !plain_directory) watch(look.file, look.info, os::Notice::file);
   watches.all = !directory_needed || watch_directory();
   if (look.besides.is_open()) watch(look.besides, look.besides_info, os::Notice::file);
+  // One whose record could not be read may be dead, or die, and nothing tells of it.
+  if (look.group) {
+    for (const Member& each : look.group->members) watches.all = watches.all && !each.foreign;
+  }
   // The entries that go: neither a reader that leaves nor the directory's own end is an event on G.
   if (look.group && look.group->opened.is_open()) watch(look.group->opened, look.group->info, os::Notice::contents);
   return watches;

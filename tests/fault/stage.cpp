@@ -78,6 +78,22 @@ void Stage::other_holds() {
   held_ = Held::by_other;
 }
 
+void Stage::other_reads() {
+  other_.enter();
+  others_ = std::make_unique<FileLock>(path_, options());
+  std::error_code cannot;
+  other_reads_ = others_->acquire(Mode::shared, 0s, cannot);
+  if (!other_reads_) others_.reset();
+}
+
+// So that what is left is the subject's doing alone.
+void Stage::other_leaves() {
+  if (!std::exchange(other_reads_, false) || !others_) return;
+  other_.enter();
+  EXPECT_TRUE(others_->i_am_locking()) << "somebody else's hold was removed";
+  others_.reset();
+}
+
 void Stage::a_dead_one_holds() {
   {
     Mortal victim(world_, setting_);
@@ -229,7 +245,8 @@ bool Stage::acquire(const Wait& wait, Mode mode) {
   if (setting_.variant->missing.marks && std::filesystem::exists(word())) held_ = Held::by_nobody;
   if (held_ == Held::no) {
     EXPECT_TRUE(deceived() || idle_sleeps_ == 0) << "waited for what is not contention";
-    EXPECT_TRUE(deceived() || code.category() != lockfile_category()) << "nobody else was there: " << said_;
+    EXPECT_TRUE(deceived() || other_reads_ || code.category() != lockfile_category())
+        << "nobody else was there: " << said_;
   }
   if (code == errc::timed_out) {
     EXPECT_GE(world_.now() - began, wait.limit().value_or(0ns)) << "gave up too early";
@@ -245,6 +262,7 @@ void Stage::check_conversion(std::error_code code) {
   if (code == errc::not_locked || code == errc::not_my_lock) {
     count_ = 0;
     held_ = Held::no;
+    other_leaves();
     if (!deceived()) expect_obtainable("after a hold was lost");
     return;
   }
@@ -288,6 +306,7 @@ void Stage::release() {
   const bool beside_a_breaker = std::exchange(breaker_, nullptr) != nullptr;
   // Where neither the lock file could be removed nor the record marked, it stands until the process ends.
   stands_ = code && (trouble_.is_total() || beside_a_breaker);
+  other_leaves();
   if (!deceived() && !stands_) expect_obtainable("after its release");
 }
 
@@ -464,7 +483,9 @@ void Stage::finish() {
   remove_file_that_stays();
   // What the dead left is swept at the next contention, and what could not be removed or was on its way out by doctor.
   if (!deceived() && !stands_ && !dead_left_ && !trouble_.hindered_a_removal()) {
-    for (const std::string& name : names_left()) EXPECT_TRUE(name.ends_with(".gone")) << name << " left behind";
+    for (const std::string& name : names_left()) {
+      EXPECT_TRUE(name.ends_with(".gone") || name.ends_with(".group")) << name << " left behind";
+    }
   }
   subject_.die();
   const std::size_t left_open = subject_.close_all();
@@ -529,6 +550,29 @@ void play_upgrade(Stage& stage) {
   stage.upgrade(0s);
   stage.downgrade(Mode::upgradable);
   stage.upgrade(0s);
+  stage.downgrade(Mode::shared);
+  stage.release();
+  stage.drop();
+}
+
+void play_upgrade_beside_a_reader(Stage& stage) {
+  stage.other_reads();
+  stage.open();
+  stage.other_ends_when_waited_for(Stage::Ends::releases);
+  stage.begin();
+  if (!stage.acquire(0s, Mode::upgradable)) return;
+  stage.upgrade(for_ever);
+  stage.release();
+  stage.drop();
+}
+
+void play_upgrade_beside_a_dying_reader(Stage& stage) {
+  stage.other_reads();
+  stage.open();
+  stage.other_ends_when_waited_for(Stage::Ends::dies);
+  stage.begin();
+  if (!stage.acquire(0s, Mode::upgradable)) return;
+  stage.upgrade(for_ever);
   stage.downgrade(Mode::shared);
   stage.release();
   stage.drop();
@@ -670,6 +714,8 @@ std::span<const Scenario> scenarios() {
       Scenario{"fenced_life", play_fenced_life, true},
       Scenario{"leased_life", play_leased_life, true},
       Scenario{"upgrade", play_upgrade},
+      Scenario{"upgrade_beside_a_reader", play_upgrade_beside_a_reader},
+      Scenario{"upgrade_beside_a_dying_reader", play_upgrade_beside_a_dying_reader},
       Scenario{"refused", play_refused},
       Scenario{"waited_for_release", play_waited_for_release},
       Scenario{"waited_for_death", play_waited_for_death},

@@ -57,6 +57,8 @@ class Stage {
   // --- what is there beforehand ---
   /// The other process holds the lock.
   void other_holds();
+  /// It shares the lock, where readers can be together.
+  void other_reads();
   /// A third one was killed while it held.
   void a_dead_one_holds();
   /// So that the other lets go, or dies, as soon as the subject sleeps.
@@ -106,6 +108,7 @@ class Stage {
   [[nodiscard]] std::error_code try_verb(Verb verb);
   void check_failure(std::error_code code);
   void check_conversion(std::error_code code);
+  void other_leaves();
   [[nodiscard]] std::error_code bystander_tries();
   void expect_obtainable(std::string_view when);
   void note_idle_sleep();
@@ -123,6 +126,7 @@ class Stage {
   std::unique_ptr<FileLock> others_;
   std::unique_ptr<os::File> breaker_;
   Held held_ = Held::no;
+  bool other_reads_ = false;
   int count_ = 0;     // of the subject's acquires
   std::string hold_;  // which one it is
   bool fenced_ = false;
