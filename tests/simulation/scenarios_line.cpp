@@ -44,6 +44,9 @@ Scenario story(const std::string& name, std::string says, const Form& form, Stag
           .says = std::move(says),
           .set = std::move(set),
           .kind = form.kind,
+          // A death closes before it unlocks: whoever is first then looks again after 1, 4 and 16 ms, and those behind
+          // it sleep meanwhile.
+          .wakes_by_events = form.scheme != "kernel",
           // A kernel lock's file stays.
           .leaves = form.scheme == "kernel" ? Scenario::Leaves::unknown : Scenario::Leaves::nothing_after_doctor,
           .last_caller = last};
