@@ -112,6 +112,10 @@ class Attempt {
   /// Touches no file. False: it cannot, make another one. What a scheme keeps between holds for the sake of the next
   /// one is the scheme's: an attempt that was released has nothing to be abandoned.
   virtual bool reuse(const Request& request) noexcept;
+  /// The hold goes on in another thread of this process (0: in none for the moment) and stays one and the same to
+  /// everybody else: its number, its record. True only after a fresh look has shown that it still is held. False: it
+  /// is lost, cannot be told, or is not to be passed on; then it is released. Looks by this process name the thread.
+  virtual bool pass_to(std::int64_t thread) noexcept;
 
   /// Makes the hold last until the process `child` has ended too. Schemes without `Traits::handed_over` refuse.
   virtual std::error_code hand_over(std::int64_t child) noexcept;

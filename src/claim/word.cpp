@@ -2,6 +2,7 @@
 #include "claim/word.hpp"
 
 #include "claim/guard.hpp"
+#include "claim/passed.hpp"
 #include "claim/record_file.hpp"
 #include "os/watch.hpp"
 
@@ -246,6 +247,10 @@ Holder Word::holder_in(const Look& look, const Member& member) const {
   holder.expired = look.expired;
   holder.lease_left = look.lease_left;
   holder.this_process = member.processes_visible && is_of_process(record, directory_->process().identity());
+  if (holder.this_process) {
+    const auto passed_to = directory_->process().part<PassedOn>().thread_of(record.nonce);
+    if (passed_to) holder.thread = *passed_to;
+  }
   return holder;
 }
 

@@ -89,9 +89,8 @@ Outcome Engine::convert(Mode to, const Wait& wait, bool& had_one) {
         waited.failed = {std::make_error_code(std::errc::resource_deadlock_would_occur),
                          "this thread shares it by another lock object", std::move(blocked->by)};
       } else if (!limit.at_once()) {
-        Line* const no_line = nullptr;  // it is in already
         waited = wait_until_granted(
-            state.process, no_line, limit, wait.stop(), std::move(*blocked),
+            state.process, LineUp{}, limit, wait.stop(), std::move(*blocked),
             [&] { return convert_step(state, identity, to); }, state.instance);
       }
     } else if (auto* const failed = std::get_if<Failed>(&step)) {

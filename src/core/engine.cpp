@@ -71,11 +71,6 @@ Failed deadlock(std::optional<Holder> by) {
           "this thread holds it already, by another lock object", std::move(by)};
 }
 
-template <class T>
-void make_room(std::vector<T>& table, std::size_t more) {
-  if (table.capacity() - table.size() < more) table.reserve(2 * table.size() + more);
-}
-
 }  // namespace
 
 void raise(Verb verb, const std::string& display, const std::string& path, Outcome outcome) {
@@ -109,6 +104,7 @@ bool any_lives(const std::vector<Holder>& holders) noexcept {
 Engine::~Engine() {
   if (!state_->process.is_caller()) {
     for (const Hold& hold : state_->holds) hold.attempt->abandon();
+    if (state_->passed) state_->passed->abandon();
     scheme_->abandon();
     return;
   }
@@ -129,6 +125,7 @@ Engine::State& Engine::state() {
       mine->inherited += hold.count;
       hold.attempt->abandon();
     }
+    if (state_->passed) state_->passed->abandon();
     scheme_->abandon();
     mine->parents = std::move(state_);
     state_ = std::move(mine);
@@ -241,6 +238,9 @@ Step Engine::step_and_keep(State& state, Asking& asking) {
   Step step = asking.attempt->step();
   if (const auto* const granted = std::get_if<Granted>(&step)) {
     const std::int64_t identity = identity_of(asking.request.thread);
+    if (state.passed) end_passing(state);  // it had been broken
+    state.passes = 0;
+    state.overtaken = 0;
     note_all_lost_to(state, asking.request.mode, identity);
     state.holds.push_back({.identity = identity,
                            .mode = asking.request.mode,
@@ -251,14 +251,16 @@ Step Engine::step_and_keep(State& state, Asking& asking) {
   return step;
 }
 
-// Blocked without a try where others of this process wait already.
+// Blocked without a try where others of this process wait already, or another thread of this object holds.
 Step Engine::first_try(State& state, Asking& asking, bool at_once) {
   const Locked guard(state);
   if (!state.holds.empty()) {
     if (auto entered = re_enter(state, asking.request)) return *std::move(entered);
   }
   const Line* const line = line_of(state);
-  asking.lines_up = !at_once && line != nullptr && line->anyone_waits();
+  if (state.passed && overtake(state, asking)) return Granted{};
+  asking.behind_own = is_passed_on(asking.request.mode) && holds_exclusively(state);
+  asking.lines_up = !at_once && line != nullptr && (asking.behind_own || line->anyone_waits());
   return asking.lines_up ? Blocked{} : step_and_keep(state, asking);
 }
 
@@ -268,6 +270,8 @@ Step Engine::step_again(State& state, Asking& asking) {
     // Another thread of ours may have been granted meanwhile.
     if (auto entered = re_enter(state, asking.request)) return *std::move(entered);
   }
+  if (take_passed(state, asking)) return Granted{};
+  if (is_patient(state, asking)) return Blocked{.on = {}, .look_again = asking.patience, .by = {}};
   Step step = step_and_keep(state, asking);
   // Whoever else was in the way has left: of a semaphore's units, say, this thread has what is missing.
   auto* const blocked = std::get_if<Blocked>(&step);
@@ -325,11 +329,11 @@ Outcome Engine::acquire(Mode mode, const Wait& wait) {
   State& state = this->state();
   os::System& system = state.process.system();
   const Limit limit(system, wait);
-  Asking asking{.request = {.mode = mode, .thread = system.thread_id(), .may_queue = !limit.at_once()},
-                .attempt = nullptr,
-                .lines_up = false};
+  Asking asking;
+  asking.request = {.mode = mode, .thread = system.thread_id(), .may_queue = !limit.at_once()};
   const Finally withdrawn([&]() noexcept {
     if (asking.attempt) withdraw(state, asking.attempt);
+    if (asking.is_heir) settle_passed(state);
   });
   Step step = first_try(state, asking, limit.at_once());
   if (std::holds_alternative<Granted>(step)) return {};
@@ -341,7 +345,9 @@ Outcome Engine::wait_for_it(State& state, Asking& asking, Blocked blocked, const
                             const std::stop_token& stop) {
   Waited waited;
   waited.by = blocked.by;
-  if (!limit.at_once()) waited.by = who_is_in_the_way(state, std::move(waited.by), asking.request.thread);
+  // A hold of this object is no deadlock, for it is another thread's.
+  const bool looks = !limit.at_once() && !(asking.lines_up && asking.behind_own);
+  if (looks) waited.by = who_is_in_the_way(state, std::move(waited.by), asking.request.thread);
   if (is_deadlock(waited.by, asking.request.thread)) return outcome_of(deadlock(std::move(waited.by)));
   if (limit.at_once()) {
     waited.how = Waited::How::timed_out;
@@ -352,10 +358,14 @@ Outcome Engine::wait_for_it(State& state, Asking& asking, Blocked blocked, const
     std::optional<Holder> first_seen = std::move(waited.by);
     std::optional<Blocked> tried;
     if (!asking.lines_up) tried = std::move(blocked);
+    asking.is_heir = state.line != nullptr && is_passed_on(asking.request.mode);
+    const LineUp where{state.line, asking.is_heir ? &state : nullptr};
     waited = wait_until_granted(
-        state.process, state.line, limit, stop, std::move(tried), [&] { return step_again(state, asking); },
-        state.instance, [&] { withdraw(state, asking.attempt); });
+        state.process, where, limit, stop, std::move(tried), [&] { return step_again(state, asking); }, state.instance,
+        [&] { withdraw(state, asking.attempt); });
     if (!waited.by) waited.by = std::move(first_seen);
+    const bool gave_up = waited.how == Waited::How::timed_out || waited.how == Waited::How::stopped;
+    if (gave_up && !waited.by) waited.by = look_for_holder(state);
   }
   return outcome_of(std::move(waited), limit);
 }
@@ -436,10 +446,12 @@ Outcome Engine::release_in(State& state, bool& had_one) {
 
 Outcome Engine::end_hold(State& state, Hold& hold) {
   Hold ended = take(state, hold);
+  if (is_passed_on(ended.mode) && pass_on(state, ended)) return {};
   std::error_code error = ended.attempt->release();
   if (error == errc::not_locked || error == errc::not_my_lock) tell_lost(state, ended);
   if (!error && ended.trust && ended.trust->lost.stop_requested()) error = errc::not_locked;
   keep(state, std::move(ended.attempt));
+  wake_heir(state);
   if (!error) return {};
   Outcome outcome{error, {}, {}};
   if (error == errc::not_my_lock) {

@@ -13,6 +13,8 @@
 #include <lockfile/wait.hpp>
 
 #include <array>
+#include <chrono>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,6 +41,12 @@ enum class Verb : std::uint8_t { lock, release, upgrade, downgrade, tell, break_
 
 /// Does one of them hold: may it live, and has its lease not run out?
 [[nodiscard]] bool any_lives(const std::vector<Holder>& holders) noexcept;
+
+/// So that the next so many fit in without needing memory.
+template <class T>
+void make_room(std::vector<T>& table, std::size_t more) {
+  if (table.capacity() - table.size() < more) table.reserve(2 * table.size() + more);
+}
 
 class Engine {
  public:
@@ -117,7 +125,10 @@ class Engine {
   struct Asking {
     Request request;
     std::unique_ptr<Attempt> attempt;
-    bool lines_up;  // not tried, for others of this process wait already
+    bool lines_up = false;    // not tried, for others of this process wait already, or hold
+    bool behind_own = false;  // another thread of this object holds
+    bool is_heir = false;     // in line, and takes what this object passes on
+    std::optional<std::chrono::steady_clock::time_point> patience;  // until then it relies on being woken
   };
 
   /// What belongs to one process. A forked child starts with an empty one and leaves its parent's where it is: its
@@ -133,7 +144,12 @@ class Engine {
     std::vector<Hold> holds;
     std::vector<Lost> lost;
     std::array<std::unique_ptr<Attempt>, 2> kept;  // for the next holds: one more where threads take turns
-    std::size_t inherited = 0;                     // in a forked child: how often its parent's guards will unlock
+    // An exclusive hold between the hands of two threads of this object: see passing.cpp.
+    std::unique_ptr<Attempt> passed;
+    std::size_t passes = 0;     // how often it has been passed on since it was acquired,
+    std::size_t overtaken = 0;  // and past the first in line
+    std::chrono::steady_clock::time_point passing_since;
+    std::size_t inherited = 0;  // in a forked child: how often its parent's guards will unlock
     std::error_code last_error;
     std::shared_ptr<os::Notifier::Instance> instance;
     std::shared_ptr<Trust> to_tell;  // of holds that were found lost
@@ -192,6 +208,16 @@ class Engine {
   [[nodiscard]] std::optional<Holder> look_for_holder(State& state);
   [[nodiscard]] std::optional<Holder> who_is_in_the_way(State& state, std::optional<Holder> met, std::int64_t thread);
   void withdraw(State& state, std::unique_ptr<Attempt>& attempt) noexcept;
+  // In passing.cpp.
+  [[nodiscard]] bool is_passed_on(Mode mode) const noexcept;
+  [[nodiscard]] static bool holds_exclusively(const State& state) noexcept;
+  [[nodiscard]] static bool pass_on(State& state, Hold& ended);
+  [[nodiscard]] bool take_passed(State& state, const Asking& asking);
+  [[nodiscard]] bool overtake(State& state, const Asking& asking);
+  [[nodiscard]] bool is_patient(State& state, Asking& asking) const;
+  static void end_passing(State& state) noexcept;
+  static void wake_heir(State& state) noexcept;
+  void settle_passed(State& state) noexcept;
 
   std::string path_;
   std::string display_;

@@ -16,7 +16,22 @@ void Lines::leave(const std::string& key) noexcept {
   if (--line->second.users_ == 0) lines_.erase(line);
 }
 
-Place::Place(Line& line, os::Sleeper& sleeper) : line_(line), sleeper_(sleeper) {
+bool Line::has_heir_of(const void* object) {
+  const os::MutexGuard guard(system_, mutex_);
+  return first_ != nullptr && first_->heir_of_ == object;
+}
+
+// Once: a thread that was woken looks before it sleeps again, and finds whatever was passed on until then.
+bool Line::wake_heir_of(const void* object) {
+  const os::MutexGuard guard(system_, mutex_);
+  if (first_ == nullptr || first_->heir_of_ != object) return false;
+  if (!first_->woken_) first_->sleeper_.wake();
+  first_->woken_ = true;
+  return true;
+}
+
+Place::Place(const LineUp& where, os::Sleeper& sleeper)
+    : line_(*where.line), sleeper_(sleeper), heir_of_(where.heir_of) {
   const os::MutexGuard guard(line_.system_, line_.mutex_);
   ahead_ = line_.last_;
   (ahead_ != nullptr ? ahead_->behind_ : line_.first_) = this;
@@ -31,6 +46,11 @@ Place::~Place() {
   line_.waiting_.fetch_sub(1, std::memory_order_release);
   const bool was_first = ahead_ == nullptr;
   if (was_first && behind_ != nullptr) behind_->sleeper_.wake();
+}
+
+void Place::looks() {
+  const os::MutexGuard guard(line_.system_, line_.mutex_);
+  woken_ = false;
 }
 
 bool Place::is_first() const {

@@ -23,6 +23,11 @@ class Line {
   /// whoever lines up at this very moment is behind the caller, or before it by nobody's promise.
   [[nodiscard]] bool anyone_waits() const noexcept { return waiting_.load(std::memory_order_acquire) != 0; }
 
+  /// Does the first in line take a hold that this object passes on?
+  [[nodiscard]] bool has_heir_of(const void* object);
+  /// Wakes it, unless it is awake already. False: there is none.
+  bool wake_heir_of(const void* object);
+
  private:
   friend class Lines;
   friend class Place;
@@ -51,20 +56,31 @@ class Lines {
   std::map<std::string, Line> lines_;
 };
 
+/// Where to line up.
+struct LineUp {
+  Line* line = nullptr;           ///< null: in no line
+  const void* heir_of = nullptr;  ///< the object whose passed-on hold would do; null: none
+};
+
 /// A place in a line, from its making to its end.
 class Place {
  public:
-  Place(Line& line, os::Sleeper& sleeper);
+  Place(const LineUp& where, os::Sleeper& sleeper);
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
   /// Leaves, and wakes the next one if this was the first.
   ~Place();
 
   [[nodiscard]] bool is_first() const;
+  /// Its thread is about to look: what happens from now on needs another wake-up.
+  void looks();
 
  private:
+  friend class Line;
   Line& line_;
   os::Sleeper& sleeper_;
+  const void* heir_of_;
+  bool woken_ = false;  // and has not looked yet
   Place* ahead_ = nullptr;
   Place* behind_ = nullptr;
 };

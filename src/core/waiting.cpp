@@ -80,10 +80,11 @@ class WaitLoop {
   }
 
   /// A grant that races with the deadline counts: the last thing before giving up is a step.
-  void try_until_granted(std::optional<Blocked> first, const TryStep& try_step, Waited& waited) {
+  void try_until_granted(std::optional<Blocked> first, const TryStep& try_step, Place* place, Waited& waited) {
     constexpr int arms_in_a_row = 64;  // more: something changes faster than it can be watched
     int armed_in_a_row = 0;
     for (;;) {
+      if (place != nullptr) place->looks();
       Step step = first ? Step(*std::move(first)) : try_step();
       first.reset();
       if (std::holds_alternative<Granted>(step)) {
@@ -125,20 +126,20 @@ class WaitLoop {
 
 }  // namespace
 
-Waited wait_until_granted(os::Process& process, Line* line, const Limit& limit, const std::stop_token& stop,
+Waited wait_until_granted(os::Process& process, const LineUp& where, const Limit& limit, const std::stop_token& stop,
                           std::optional<Blocked> blocked, const TryStep& try_step,
                           std::shared_ptr<os::Notifier::Instance>& instance, const std::function<void()>& stand_back) {
   Waited waited;
   WaitLoop loop(process, limit, stop);
   std::optional<Place> place;
-  if (line != nullptr) place.emplace(*line, loop.sleeper());
+  if (where.line != nullptr) place.emplace(where, loop.sleeper());
   // Behind others: by its turn the first try is an old story, and no descriptor of W stays open meanwhile.
   if (place && !place->is_first()) {
     blocked.reset();
     if (stand_back) stand_back();
   }
   if (place && !loop.wait_for_turn(*place, waited)) return waited;
-  loop.try_until_granted(std::move(blocked), try_step, waited);
+  loop.try_until_granted(std::move(blocked), try_step, place ? &*place : nullptr, waited);
   if (loop.sleeper().instance()) instance = loop.sleeper().instance();
   return waited;
 }

@@ -1,6 +1,7 @@
 // The one wait loop, for every scheme and every verb that waits.
 #pragma once
 
+#include "core/lines.hpp"
 #include "os/process.hpp"
 #include "os/sleeper.hpp"
 
@@ -13,8 +14,6 @@
 #include <optional>
 
 namespace lockfile::core {
-
-class Line;
 
 /// The limit of one call, read off the process's clock when the call began.
 class Limit {
@@ -42,12 +41,12 @@ struct Waited {
 /// What a waiter does when it is its turn to try. May be called many times.
 using TryStep = std::function<Step()>;
 
-/// Waits in line behind the threads of this process that wait in `line` (null: no line), then tries, and sleeps
+/// Waits in line behind the threads of this process that wait there, then tries, and sleeps
 /// while it is blocked, until it is granted, fails, or the limit or the stop request ends it. `blocked`: what a try
 /// just now has found in the way. `instance` keeps the process's inotify instance open for later waits. `stand_back`:
 /// called when others of this process come first: what the first try has taken among other processes would hold them
 /// up.
-[[nodiscard]] Waited wait_until_granted(os::Process& process, Line* line, const Limit& limit,
+[[nodiscard]] Waited wait_until_granted(os::Process& process, const LineUp& where, const Limit& limit,
                                         const std::stop_token& stop, std::optional<Blocked> blocked,
                                         const TryStep& try_step, std::shared_ptr<os::Notifier::Instance>& instance,
                                         const std::function<void()>& stand_back = {});

@@ -3,6 +3,7 @@
 
 #include "claim/fence.hpp"
 #include "claim/guard.hpp"
+#include "claim/passed.hpp"
 #include "claim/sweep.hpp"
 #include "os/watch.hpp"
 
@@ -480,8 +481,27 @@ std::optional<Blocked> LockFileAttempt::withdraw() noexcept {
 
 std::error_code LockFileAttempt::release() noexcept {
   const std::error_code error = end_hold();
+  // After the end: until then whoever looks must not take the one who acquired for the holder.
+  if (!passed_.empty()) os::Process::current().part<claim::PassedOn>().forget(passed_);
+  passed_.clear();
   rest();
   return error;
+}
+
+bool LockFileAttempt::pass_to(std::int64_t thread) noexcept {
+  // Each hold has a fence and a lease of its own, and a child belongs to the hold that it was named in.
+  const claim::Record& record = claim_->record();
+  if (request_.mode != Mode::exclusive || record.mode != Mode::exclusive) return false;
+  if (scheme_.fence_ || record.lease.count() != 0 || record.child != 0) return false;
+  std::error_code why;
+  if (!still_held(why)) return false;
+  try {
+    os::Process::current().part<claim::PassedOn>().note(record.nonce, thread);
+    passed_ = record.nonce;
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
 }
 
 std::error_code LockFileAttempt::end_hold() noexcept {

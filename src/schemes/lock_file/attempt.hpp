@@ -46,6 +46,7 @@ class LockFileAttempt final : public Attempt {
   std::error_code renew() noexcept override;
   std::optional<std::chrono::nanoseconds> lease_end() const noexcept override;
   std::span<const Watch> lost() noexcept override;
+  bool pass_to(std::int64_t thread) noexcept override;
 
  private:
   enum class Published : std::uint8_t { yes, no, failed };
@@ -95,6 +96,7 @@ class LockFileAttempt final : public Attempt {
   std::vector<Watch> lost_;
   claim::Upgrading upgrading_;
   Waits waits_;
+  std::string passed_;  // the nonce under which its thread is noted; empty: it was not passed on
 };
 
 }  // namespace lockfile::schemes

@@ -69,6 +69,8 @@ Step Attempt::convert(Mode to) noexcept {
 
 bool Attempt::reuse(const Request& /*request*/) noexcept { return false; }
 
+bool Attempt::pass_to(std::int64_t /*thread*/) noexcept { return false; }
+
 std::error_code Attempt::hand_over(std::int64_t /*child*/) noexcept {
   return std::make_error_code(std::errc::operation_not_supported);
 }
