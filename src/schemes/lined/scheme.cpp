@@ -64,6 +64,9 @@ class LinedAttempt final : public Attempt {
     return true;
   }
 
+  // Whoever stands in line, of whichever process, comes before the threads that are not in it.
+  bool pass_to(std::int64_t thread) noexcept override { return !scheme_.anyone_stands() && inner_->pass_to(thread); }
+
   bool still_held(std::error_code& why) noexcept override { return inner_->still_held(why); }
   std::span<const Watch> lost() noexcept override { return inner_->lost(); }
   std::error_code renew() noexcept override { return inner_->renew(); }
@@ -220,6 +223,15 @@ std::unique_ptr<Attempt> LinedScheme::attempt(const Request& request) {
 claim::Queue* LinedScheme::queue() {
   const auto directory = inner_->directory();
   return directory ? line_.find(directory) : nullptr;
+}
+
+bool LinedScheme::anyone_stands() noexcept {
+  try {
+    claim::Queue* const queue = this->queue();
+    return queue != nullptr && queue->anyone_stands();
+  } catch (const std::bad_alloc&) {
+    return true;
+  }
 }
 
 void LinedScheme::tell_first() noexcept {

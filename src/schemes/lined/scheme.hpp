@@ -51,6 +51,8 @@ class LinedScheme final : public Scheme {
 
   /// The queue in the directory that was found last; null: none.
   [[nodiscard]] claim::Queue* queue();
+  /// Is anybody in line who was not passed? True where it cannot be told.
+  [[nodiscard]] bool anyone_stands() noexcept;
   /// The lock has changed: whoever is first in line is told.
   void tell_first() noexcept;
   [[nodiscard]] std::unique_ptr<claim::Seat> take_seat(const std::shared_ptr<claim::Directory>& directory);
