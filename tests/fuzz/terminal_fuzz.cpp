@@ -87,8 +87,9 @@ void is_plain_json(const std::string& text, const lockfile::claim::Record* recor
   law(!json.is_discarded() && json.is_array() && json.size() == 1, "JSON can be read", text);
   const auto& lock = json[0];
   law(lock["state"] == "held" || lock["state"] == "stale", "a lock that stands is not free", text);
-  law(lock["holder"]["foreign"] == (record == nullptr), "what is no record is a stranger's", text);
-  if (record != nullptr && is_text(record->reason, Allowed::printable, true)) {
+  const bool ours = record != nullptr && lockfile::claim::is_lock_file_scheme(record->scheme);
+  law(lock["holder"]["foreign"] == !ours, "what is no record of a lock file is a stranger's", text);
+  if (ours && is_text(record->reason, Allowed::printable, true)) {
     law(lock["holder"]["reason"] == record->reason, "JSON tells what was written", text);
   }
 }

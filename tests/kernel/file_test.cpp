@@ -282,6 +282,7 @@ TEST_P(KernelFiles, removal_on_release_leaves_nothing_and_is_refused_for_flock) 
   lock.release();
   EXPECT_EQ(waiter.answer(), "held");
   EXPECT_EQ(waiter.ask("release"), "released");
+  EXPECT_EQ(waiter.ask("drop"), "dropped");  // who has waited keeps its seat in the line as long as its lock object
   {
     const std::shared_lock guard(lock);
     EXPECT_EQ(scratch_.names(), std::vector<std::string>{"a"});
