@@ -2,13 +2,17 @@
 #include "conformance/fixture.hpp"
 
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <memory>
+#include <thread>
 
 namespace lockfile::testing {
 namespace {
@@ -46,6 +50,25 @@ class Line : public Law {
     made->tell(verb);
     see_waiting(count);
     return made;
+  }
+
+  // Stopped while it sleeps, so not in the middle of a look at the line's memory: what touches a page that is cut away
+  // then and there is killed by SIGBUS (docs/decisions/0018-the-line-of-processes.md).
+  static void stop_asleep(Peer& sleeper) {
+    const std::string process = "/proc/" + std::to_string(sleeper.pid());
+    const auto give_up = std::chrono::steady_clock::now() + stuck;
+    for (;;) {
+      sleeper.signal(SIGSTOP);
+      int status = 0;
+      ASSERT_EQ(::waitpid(sleeper.pid(), &status, WUNTRACED), sleeper.pid());
+      ASSERT_TRUE(WIFSTOPPED(status));
+      long call = -1;  // the one that it is in; proc(5)
+      std::ifstream(process + "/syscall") >> call;
+      if (call == SYS_ppoll || call == SYS_restart_syscall) return;
+      sleeper.signal(SIGCONT);
+      ASSERT_LT(std::chrono::steady_clock::now(), give_up) << "it never sleeps, but is in " << call;
+      std::this_thread::yield();
+    }
   }
 
   [[nodiscard]] std::string line_file() const {
@@ -259,7 +282,9 @@ TEST_P(Line, that_is_damaged_costs_order_and_nothing_else) {
     lock.acquire();
     const auto one = waiting_peer(1);
     const auto two = waiting_peer(2);
+    for (Peer* const each : {one.get(), two.get()}) stop_asleep(*each);
     damages[i](line_file());
+    for (Peer* const each : {one.get(), two.get()}) each->signal(SIGCONT);
     EXPECT_TRUE(one->is_silent()) << i;
     EXPECT_TRUE(two->is_silent()) << i;
     lock.release();
