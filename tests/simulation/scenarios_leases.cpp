@@ -147,7 +147,8 @@ void add_leases(std::vector<Scenario>& all) {
          .says = "a hold with a lease is broken by force, and its breaker holds; its holder renews",
          .set = [form](Run& run) {
            elsewhere(run, "A", leased(form, [](Script& me) {
-                       if (!me.acquire_and_keep()) return;
+                       if (!me.try_acquire()) return;  // the breaker came first, and never releases
+                       me.run().keep(me.kept());
                        (void)me.renew();
                        (void)me.renew();
                      }));
