@@ -61,7 +61,9 @@ bool Line::prepare(const std::shared_ptr<Directory>& directory) {
 
 bool Line::is_whole() const noexcept {
   const auto now = system().stat_at(directory_->descriptor(), name_.c_str(), os::Links::keep);
-  return now.ok() && now.value.same_inode(info_) && now.value.size == bytes_of_line;
+  // What cannot be looked at now counts as there: whoever stands in it could not leave it otherwise.
+  if (!now.ok()) return os::cause_of(os::Call::stat_at, now.error) != os::Cause::missing;
+  return now.value.same_inode(info_) && now.value.size == bytes_of_line;
 }
 
 bool Line::is_retired() const noexcept { return means_retired(system().load(mapped_[state_word])); }

@@ -163,6 +163,8 @@ std::optional<bool> Turn::has_ended(const QueueAt& at, const Place& place) {
   return seen.state == Processes::ended;
 }
 
+bool Turn::is_in(Queue& queue) noexcept { return place_ && queue.is_owned_by(place_->slot, seat_->fifo().id()); }
+
 void Turn::pass_those_ahead(const QueueAt& at) noexcept {
   for (const Place& each : at.queue.look()) {
     if (each.number() < place_->number()) (void)at.queue.pass(each);
@@ -196,16 +198,16 @@ bool Turn::is_slow(const QueueAt& at, std::span<const Place> places, const std::
 }
 
 Turn::What Turn::look(const QueueAt& at, const std::function<bool()>& would_enter, Blocked& blocked) {
-  if (!seat_->fifo().is_usable()) {
+  if (!is_in(at.queue)) {
     place_.reset();
+    return What::lost;
+  }
+  // Whoever cannot be woken stands in nobody's way, not in its own either.
+  if (!seat_->fifo().is_usable()) {
+    give_up(at);
     return What::lost;
   }
   seat_->fifo().drain();
-  // Another line, made since the one that we stood in was lost: its places may have the same numbers.
-  if (!at.queue.is_owned_by(place_->slot, seat_->fifo().id())) {
-    place_.reset();
-    return What::lost;
-  }
   for (std::size_t i = 0; i < Queue::slots; ++i) {
     const auto now = at.queue.look_at(*place_);
     place_ = now;

@@ -112,7 +112,8 @@ class Turn {
   /// Rule 5.
   void give_up(const QueueAt& at) noexcept;
 
-  [[nodiscard]] bool stands() const noexcept { return place_.has_value(); }
+  /// Is its place in that queue? Another line, made since the one that it stood in was lost, may have the same numbers.
+  [[nodiscard]] bool is_in(Queue& queue) noexcept;
   [[nodiscard]] Seat& seat() noexcept { return *seat_; }
   [[nodiscard]] std::unique_ptr<Seat> take_seat() noexcept {
     place_.reset();

@@ -75,7 +75,9 @@ WakeFifo::Made WakeFifo::make(std::shared_ptr<Directory> directory, const Names&
 bool WakeFifo::is_usable() const noexcept {
   if (file_.get() < 0) return false;
   const auto now = directory_->system().stat(file_.get());
-  return now.ok() && now.value.same_inode(info_) && now.value.links > 0;
+  // What cannot be looked at now counts as there. Were it gone, the slow look would still wake us.
+  if (!now.ok()) return now.error != EBADF;
+  return now.value.same_inode(info_) && now.value.links > 0;
 }
 
 void WakeFifo::drop() noexcept {

@@ -271,7 +271,8 @@ TEST_P(Faults, of_every_call_give_a_clear_error_or_none_and_never_a_hold) {
     Refusal none;
     if (!live(scenario, none)) continue;
     const std::vector<Call> calls = none.made();
-    EXPECT_FALSE(calls.empty());
+    // flock(2) cannot be upgraded: what asks for that is refused before any call.
+    EXPECT_TRUE(!calls.empty() || GetParam().variant->scheme == "flock") << scenario.name << " makes no call";
     if (!every_ && is_known(scenario, calls)) continue;
     long here = 0;
     for (std::size_t at = 0; at < calls.size(); ++at) {

@@ -89,10 +89,12 @@ class LinedAttempt final : public Attempt {
     claim::Queue* const queue = scheme_.queue();
     if (queue == nullptr || !queue->anyone_stands()) return std::nullopt;
     if (!request_.may_queue) return busy_behind(scheme_.at(*queue, *scheme_.inner_->directory()));
+    // Nobody is looked for before there is a place: that look is an event for whoever sleeps on the lock's file, and
+    // without a place that is we ourselves.
+    if (!line_up()) return std::nullopt;
     std::error_code ignored;  // for messages, and for finding a deadlock
     auto holders = scheme_.inner_->holders(ignored);
     if (!holders.empty()) by_ = std::move(holders.front());
-    if (!line_up()) return std::nullopt;
     return step_in_line();
   }
 
@@ -142,8 +144,7 @@ class LinedAttempt final : public Attempt {
 
   // Without a line after all, as the inner scheme says; the next step lines up again.
   Step step_without_line() {
-    scheme_.drop_seat(turn_->take_seat());
-    turn_.reset();
+    drop_turn();
     return inner_->step();
   }
 
@@ -158,8 +159,7 @@ class LinedAttempt final : public Attempt {
       switch (turn_->look(
           at, [this] { return scheme_.would_enter(request_.mode); }, blocked)) {
         case claim::Turn::What::lost:
-          scheme_.drop_seat(turn_->take_seat());
-          turn_.reset();
+          drop_turn();
           if (!line_up()) return inner_->step();
           continue;
         case claim::Turn::What::sleep:
@@ -185,15 +185,21 @@ class LinedAttempt final : public Attempt {
 
   void leave_line(void (claim::Turn::*how)(const claim::QueueAt&) noexcept) noexcept {
     if (!turn_) return;
-    try {
-      const auto directory = turn_->seat().fifo().shared_directory();
-      claim::Queue* const queue = directory == scheme_.inner_->directory() ? scheme_.queue() : nullptr;
-      if (queue != nullptr && turn_->stands()) (*turn_.*how)(scheme_.at(*queue, *directory));
-      scheme_.keep_seat(turn_->take_seat());
-    } catch (const std::bad_alloc&) {
-      // The place stays, and its FIFO goes: whoever is behind drops it.
-      scheme_.drop_seat(turn_->take_seat());
-    }
+    const auto directory = turn_->seat().fifo().shared_directory();
+    // No name is looked up for it: what is mapped can be left whatever is refused meanwhile.
+    claim::Queue* const queue = scheme_.line_.mapped_in(*directory);
+    if (queue == nullptr || !turn_->is_in(*queue)) return drop_turn();
+    (*turn_.*how)(scheme_.at(*queue, *directory));
+    scheme_.keep_seat(turn_->take_seat());
+    turn_.reset();
+  }
+
+  // With its place, wherever it can be reached. Else whoever is behind drops that: its FIFO is gone.
+  void drop_turn() noexcept {
+    const auto directory = turn_->seat().fifo().shared_directory();
+    claim::Queue* const queue = scheme_.line_.mapped_in(*directory);
+    if (queue != nullptr && turn_->is_in(*queue)) turn_->give_up(scheme_.at(*queue, *directory));
+    scheme_.drop_seat(turn_->take_seat());
     turn_.reset();
   }
 
