@@ -208,7 +208,8 @@ class Lock {
 
   /// Makes this identity's hold a weaker one, upgradable or shared, without ever being free: nobody gets it exclusively
   /// in between. `wait`: for somebody who is just removing the hold or joining it, which takes an instant unless that
-  /// process was stopped. Throws like `upgrade`, and the hold is then as before. Fails with
+  /// process was stopped. Throws like `upgrade`, and the hold is then as before. Where a server may have taken the new
+  /// mode or not (fsync(2) failed) the hold is the weaker one, and others may wait until it ends. Fails with
   /// `std::errc::resource_deadlock_would_occur` for a hold that was entered more than once, since the outer code counts
   /// on its mode, and for one that is weaker already.
   void downgrade(Mode to, const Wait& wait = for_ever);

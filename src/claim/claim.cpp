@@ -180,8 +180,10 @@ os::Status Claim::learn_trial() {
   return 0;
 }
 
-os::Status Claim::write(std::string_view bytes) noexcept {
+os::Status Claim::write(std::string_view bytes, bool* untouched) noexcept {
   const auto put = system().write(file_.get(), bytes, 0);
+  // A network client may report here what became of bytes that it has taken.
+  if (untouched != nullptr) *untouched = !put.ok() && directory_->local();
   if (!put.ok()) return put.error;
   if (put.value != bytes.size()) return ENOSPC;
   // Another host must not read the hold before this one.
@@ -195,10 +197,11 @@ os::Status Claim::make_durable() noexcept {
   return error;
 }
 
-os::Status Claim::write_head() noexcept {
+os::Status Claim::write_head(bool* untouched) noexcept {
+  if (untouched != nullptr) *untouched = true;
   if (!descriptor_is_ours()) return EBADF;
   const auto head = format_head(record_);
-  return write({head.data(), head.size()});
+  return write({head.data(), head.size()}, untouched);
 }
 
 os::Status Claim::begin_hold(Mode mode, std::int64_t thread) noexcept {
@@ -219,10 +222,21 @@ os::Status Claim::begin_hold(Mode mode, std::int64_t thread) noexcept {
 
 os::Status Claim::change_mode(Mode mode) noexcept {
   const Mode before = record_.mode;
+  const bool weaker = mode != Mode::exclusive && (before == Mode::exclusive || mode == Mode::shared);
   record_.mode = mode;
-  const os::Status error = write_head();
-  if (error != 0) record_.mode = before;
-  return error;
+  bool untouched = false;
+  const os::Status error = write_head(&untouched);
+  if (error == 0) return 0;
+  if (untouched) {
+    record_.mode = before;
+    return error;
+  }
+  // Written, and not known to have reached the server: others may read the one or the other. The hold is the weaker of
+  // the two, or it would be exclusive beside a reader; and a record that says more keeps more out than it need. The
+  // kernel forgets what it could not send: written once more.
+  if (!weaker) record_.mode = before;
+  (void)write_head();
+  return weaker ? 0 : error;
 }
 
 os::Status Claim::name_child(std::int64_t pid, std::uint64_t start) noexcept {

@@ -47,7 +47,8 @@ class Claim {
   /// been used stay neighbours, which the kernel keeps as one lock.
   void hold_granted() noexcept { number_used_ = true; }
   [[nodiscard]] bool number_is_used() const noexcept { return number_used_; }
-  /// The mode of a hold that stands, in one write. Refused: it is as before.
+  /// The mode of a hold that stands, in one write. Refused: it is as before. A weaker one that may have reached the
+  /// server is not refused.
   [[nodiscard]] os::Status change_mode(Mode mode) noexcept;
   /// Names the process that the hold lasts for besides this one.
   [[nodiscard]] os::Status name_child(std::int64_t pid, std::uint64_t start) noexcept;
@@ -114,8 +115,8 @@ class Claim {
   Tried make_named(std::uint32_t mode, Access access, os::Status& error, os::Call& failed);
   os::Status guard_and_write(Access access, os::Call& failed);
   os::Status learn_trial();
-  [[nodiscard]] os::Status write_head() noexcept;
-  [[nodiscard]] os::Status write(std::string_view bytes) noexcept;
+  [[nodiscard]] os::Status write_head(bool* untouched = nullptr) noexcept;
+  [[nodiscard]] os::Status write(std::string_view bytes, bool* untouched = nullptr) noexcept;
   [[nodiscard]] os::System& system() const noexcept { return directory_->system(); }
 
   std::shared_ptr<Directory> directory_;

@@ -341,7 +341,12 @@ Conversion Word::downgrade_to_group(Claim& claim, Held& held, Mode to, Access ac
       os::Status error = claim.change_mode(to);
       if (error == 0) {
         error = put_group_over_word(prepared.value, counter, claim, members);
-        if (error != 0) (void)claim.change_mode(Mode::exclusive);  // refused, a weaker one: it says no more than it may
+        // Neither: a weaker one without a group, which keeps more out than it need; exclusive it is no longer.
+        if (error != 0 && claim.change_mode(Mode::exclusive) != 0) {
+          unlock_own_word(claim);
+          undo_group(claim, counter);
+          return made;
+        }
       }
       unlock_own_word(claim);
       if (error == 0) {

@@ -278,7 +278,13 @@ void Stage::upgrade(const Wait& wait) {
   const std::error_code code = try_verb([&] { lock_->upgrade(wait); });
   const Calm calm(*this);
   check_conversion(code);
-  if (code || deceived()) return;
+  if (code) return;
+  exclusive_ = true;
+  expect_no_reader();
+}
+
+void Stage::expect_no_reader() {
+  if (deceived()) return;
   bystander_.enter();
   FileLock reader(path_, options());
   std::error_code refused;
@@ -290,6 +296,8 @@ void Stage::downgrade(Mode to) {
   const std::error_code code = try_verb([&] { lock_->downgrade(to, 1s); });
   const Calm calm(*this);
   check_conversion(code);
+  if (!code || count_ == 0) exclusive_ = false;
+  if (exclusive_) expect_no_reader();
 }
 
 void Stage::release() {

@@ -108,6 +108,7 @@ class Stage {
   [[nodiscard]] std::error_code try_verb(Verb verb);
   void check_failure(std::error_code code);
   void check_conversion(std::error_code code);
+  void expect_no_reader();
   void other_leaves();
   [[nodiscard]] std::error_code bystander_tries();
   void expect_obtainable(std::string_view when);
@@ -127,8 +128,9 @@ class Stage {
   std::unique_ptr<os::File> breaker_;
   Held held_ = Held::no;
   bool other_reads_ = false;
-  int count_ = 0;     // of the subject's acquires
-  std::string hold_;  // which one it is
+  int count_ = 0;           // of the subject's acquires
+  bool exclusive_ = false;  // by an upgrade
+  std::string hold_;        // which one it is
   bool fenced_ = false;
   std::uint64_t fence_ = 0;  // of the last hold
   std::string said_;         // by the last verb that failed
