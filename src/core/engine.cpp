@@ -210,6 +210,20 @@ bool Engine::is_deadlock(const std::optional<Holder>& by, std::int64_t thread) c
   return by && by->this_process && by->thread == thread && by->verdict != Verdict::dead;
 }
 
+// A hold that threads passed on has the name of who acquired it in its record, and is this process's to tell until it
+// is over. So who is seen once may be an old story, and is looked at again:
+//   A: opens W, reads "A", which it has passed on     asks who has it by now: nobody remembers
+//   B:                                   unlinks W, forgets
+// The same hold once more: it stood when A asked, so A has it.
+bool Engine::is_deadlock_still(const std::optional<Holder>& by, std::int64_t thread) {
+  if (!is_deadlock(by, thread)) return false;
+  std::error_code unsure;
+  const auto holders = scheme_->holders(unsure);
+  return unsure || std::any_of(holders.begin(), holders.end(), [&](const Holder& each) {
+           return each.nonce == by->nonce && each.number == by->number && is_deadlock(each, thread);
+         });
+}
+
 std::unique_ptr<Attempt> Engine::attempt_for(State& state, const Request& request) {
   for (std::unique_ptr<Attempt>& each : state.kept) {
     if (!each) continue;
@@ -275,7 +289,9 @@ Step Engine::step_again(State& state, Asking& asking) {
   Step step = step_and_keep(state, asking);
   // Whoever else was in the way has left: of a semaphore's units, say, this thread has what is missing.
   auto* const blocked = std::get_if<Blocked>(&step);
-  if (blocked != nullptr && is_deadlock(blocked->by, asking.request.thread)) return deadlock(std::move(blocked->by));
+  if (blocked != nullptr && is_deadlock_still(blocked->by, asking.request.thread)) {
+    return deadlock(std::move(blocked->by));
+  }
   return step;
 }
 
@@ -348,7 +364,12 @@ Outcome Engine::wait_for_it(State& state, Asking& asking, Blocked blocked, const
   // A hold of this object is no deadlock, for it is another thread's.
   const bool looks = !limit.at_once() && !(asking.lines_up && asking.behind_own);
   if (looks) waited.by = who_is_in_the_way(state, std::move(waited.by), asking.request.thread);
-  if (is_deadlock(waited.by, asking.request.thread)) return outcome_of(deadlock(std::move(waited.by)));
+  bool deadlocks = false;
+  if (is_deadlock(waited.by, asking.request.thread)) {
+    const os::MutexGuard guard(state.process.system(), state.mutex);
+    deadlocks = is_deadlock_still(waited.by, asking.request.thread);
+  }
+  if (deadlocks) return outcome_of(deadlock(std::move(waited.by)));
   if (limit.at_once()) {
     waited.how = Waited::How::timed_out;
   } else {

@@ -199,6 +199,8 @@ class Engine {
   [[nodiscard]] static Outcome outcome_of(Failed failed);
   [[nodiscard]] static Outcome outcome_of(Waited waited, const Limit& limit);
   [[nodiscard]] bool is_deadlock(const std::optional<Holder>& by, std::int64_t thread) const noexcept;
+  /// As it, by a further look. Under the object's mutex.
+  [[nodiscard]] bool is_deadlock_still(const std::optional<Holder>& by, std::int64_t thread);
   [[nodiscard]] Outcome release_in(State& state, bool& had_one);
   [[nodiscard]] Outcome end_hold(State& state, Hold& hold);
   [[nodiscard]] Outcome nothing_to_release();
