@@ -117,7 +117,7 @@ enum class Open : std::uint8_t {
   create,     ///< to read and write; must not be there yet
   temporary,  ///< a file without a name in that directory (O_TMPFILE)
   directory,  ///< to work in: follows links, needs no read permission (O_PATH)
-  wake,       ///< a FIFO, to put a token in; never follows a link, never blocks
+  wake,       ///< a FIFO, to write: ENXIO when nobody reads it; never follows a link, never blocks
 };
 
 enum class FileType : std::uint8_t { regular, directory, symlink, fifo, other };
@@ -230,7 +230,8 @@ class System {
   virtual Result<int> duplicate(int descriptor) noexcept = 0;
 
   // FIFOs by which one process wakes another (fifo(7)). The reader opens its own with `Open::update`, which never
-  // blocks and never sees an end of file; whoever wakes it opens with `Open::wake`.
+  // blocks and never sees an end of file. `Open::wake` tells whether anybody reads; whoever puts a token in opens with
+  // `Open::update` too, or a reader that dies in between would raise SIGPIPE in it.
   virtual Status make_fifo(int at, const char* name, std::uint32_t mode) noexcept = 0;
   /// Puts one byte in. Full: it is readable already, which is all that was wanted.
   virtual Status fifo_put(int descriptor) noexcept = 0;
