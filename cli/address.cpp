@@ -31,6 +31,12 @@ void settle(std::string& path, std::string& scheme) {
   }
 }
 
+bool is_engine_address(const std::string& text) {
+  const auto parsed = lockfile::parse_address(text);
+  const auto* const address = std::get_if<lockfile::Address>(&parsed);
+  return address != nullptr && lockfile::locks_a_name(address->scheme);
+}
+
 std::unique_ptr<lockfile::Lock> open_lock(const std::string& path, const lockfile::Options& options) {
   if (lockfile::locks_a_name(options.scheme)) {
     return lockfile::open(path, options);

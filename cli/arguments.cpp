@@ -116,6 +116,7 @@ Request read_arguments(std::vector<std::string> arguments) {
   add_break(app, request.action);
   add_list(app, request.action);
   add_doctor(app, request.action);
+  add_init(app, request.action);
   const auto is_first = [&](const CLI::App* each) { return each->get_name() == arguments.front(); };
   if (!arguments.empty() && !arguments.front().starts_with('-') && app.get_subcommands(is_first).empty()) {
     return wrong_usage(app, fmt::format("unknown command {}", quote(arguments.front())));

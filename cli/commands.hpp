@@ -18,5 +18,6 @@ void add_wait(CLI::App& app, Action& chosen);
 void add_break(CLI::App& app, Action& chosen);
 void add_list(CLI::App& app, Action& chosen);
 void add_doctor(CLI::App& app, Action& chosen);
+void add_init(CLI::App& app, Action& chosen);
 
 }  // namespace lockctl

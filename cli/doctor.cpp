@@ -1,4 +1,5 @@
 // `lockctl doctor`: does locking work in this directory, and how? Everything is tried, nothing is guessed.
+#include "address.hpp"
 #include "commands.hpp"
 #include "contention.hpp"
 #include "exit_status.hpp"
@@ -10,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 namespace lockctl {
@@ -19,6 +21,7 @@ using namespace std::chrono_literals;
 
 struct DoctorOptions {
   std::string directory = ".";
+  bool is_address = false;  // of a database or a cluster, and no directory
   bool clean = false;
   bool json = false;
 };
@@ -46,15 +49,19 @@ bool is_sound(const Report& report) {
          report.contention->failures == 0;
 }
 
+void print_findings(const std::vector<lockfile::Finding>& findings) {
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& finding : findings) {
+    rows.push_back({escape(finding.what), std::string(to_string(finding.result)), escape(finding.detail)});
+  }
+  print_table(rows);
+}
+
 void print_examination(const std::string& directory, const lockfile::Examination& seen) {
   fmt::print("directory    {}\n", escape(directory));
   fmt::print("scheme       {}{}\n\n", seen.scheme.empty() ? "none" : seen.scheme,
              seen.why.empty() ? "" : ": " + escape(seen.why));
-  std::vector<std::vector<std::string>> rows;
-  for (const auto& finding : seen.findings) {
-    rows.push_back({escape(finding.what), std::string(to_string(finding.result)), escape(finding.detail)});
-  }
-  print_table(rows);
+  print_findings(seen.findings);
 }
 
 // Every scheme, whatever the directory: a column each, since there are more promises than schemes.
@@ -123,6 +130,14 @@ void print_leftovers(const std::vector<lockfile::Leftover>& leftovers, bool clea
   }
 }
 
+Json findings_to_json(const std::vector<lockfile::Finding>& findings) {
+  Json json = Json::array();
+  for (const auto& finding : findings) {
+    json.push_back({{"what", finding.what}, {"result", to_string(finding.result)}, {"detail", finding.detail}});
+  }
+  return json;
+}
+
 Json to_json(const std::string& directory, const Report& report) {
   Json json = Json::object();
   json["directory"] = directory;
@@ -131,11 +146,7 @@ Json to_json(const std::string& directory, const Report& report) {
   json["local"] = report.examination.local;
   json["scheme"] = report.examination.scheme;
   json["why"] = report.examination.why;
-  json["findings"] = Json::array();
-  for (const auto& finding : report.examination.findings) {
-    json["findings"].push_back(
-        {{"what", finding.what}, {"result", to_string(finding.result)}, {"detail", finding.detail}});
-  }
+  json["findings"] = findings_to_json(report.examination.findings);
   json["contention"] = nullptr;
   if (report.contention) {
     const Contention& run = *report.contention;
@@ -200,9 +211,36 @@ int examine(const DoctorOptions& options) {
   return status(error ? Exit::cannot_look : is_sound(report) ? Exit::ok : Exit::unavailable);
 }
 
+// A database or a cluster: whatever its scheme has to say of it.
+int examine_address(const DoctorOptions& options) {
+  std::error_code error;
+  Report report;
+  report.examination = lockfile::examine_place(options.directory, error);
+  if (error) {
+    say(fmt::format("cannot examine {}: {}", quote(options.directory), cause_of(error)));
+    return status(Exit::cannot_look);
+  }
+  const auto& findings = report.examination.findings;
+  const bool sound = std::none_of(findings.begin(), findings.end(), [](const lockfile::Finding& each) {
+    return each.result == lockfile::Finding::Result::fails;
+  });
+  if (options.json) {
+    Json json = Json::object();
+    json["address"] = options.directory;
+    json["sound"] = sound;
+    json["findings"] = findings_to_json(findings);
+    print_json(json);
+  } else {
+    fmt::print("address      {}\n\n", escape(options.directory));
+    print_findings(findings);
+    fmt::print("\n{}\n", sound ? "locking works here" : "do not rely on locks there");
+  }
+  return status(sound ? Exit::ok : Exit::unavailable);
+}
+
 int examine_or_say_why_not(const DoctorOptions& options) {
   try {
-    return examine(options);
+    return options.is_address ? examine_address(options) : examine(options);
   } catch (const std::system_error& error) {
     say(message_of(error));
     return status(Exit::system);
@@ -213,19 +251,24 @@ int examine_or_say_why_not(const DoctorOptions& options) {
 
 void add_doctor(CLI::App& app, Action& chosen) {
   auto options = std::make_shared<DoctorOptions>();
-  CLI::App* const doctor_app = app.add_subcommand("doctor", "try out whether and how locking works in a directory");
-  doctor_app->add_option("DIR", options->directory, "the directory; the current one when left out");
+  CLI::App* const doctor_app =
+      app.add_subcommand("doctor", "try out whether and how locking works in a directory, or in a database");
+  doctor_app->add_option("DIR", options->directory,
+                         "the directory, or the address of a database or cluster; the current directory when left out");
   doctor_app->add_flag("--clean", options->clean, "remove what dead processes have left there");
   doctor_app->add_flag("--json", options->json, "print an object");
   doctor_app->footer(
       R"(Tries hard links, directories, byte-range locks and so on, says which scheme is taken and why, lets four processes
 contend for a lock of its own for half a second, and counts overlapping holders. Needs to write there; leaves nothing
-behind. Shows what each scheme promises.
+behind. Shows what each scheme promises. Of an address it says what its server, settings and clocks mean for locks.
 Exit status: 0 locking works; 69 it does not; 74 the directory cannot be worked in.
 
 Example:
   lockctl doctor /mnt/share --clean)");
-  doctor_app->callback([options, &chosen] { chosen = [options] { return examine_or_say_why_not(*options); }; });
+  doctor_app->callback([options, &chosen] {
+    options->is_address = is_engine_address(options->directory);
+    chosen = [options] { return examine_or_say_why_not(*options); };
+  });
 }
 
 }  // namespace lockctl

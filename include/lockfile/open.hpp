@@ -19,7 +19,9 @@
 // named by `./word:...`. One letter is no word, so `C:\x` is a path. In a path nothing is decoded.
 #pragma once
 
+#include <lockfile/inspect.hpp>
 #include <lockfile/lock.hpp>
+#include <lockfile/semaphore.hpp>
 
 #include <cstddef>
 #include <memory>
@@ -58,5 +60,19 @@ struct BadAddress {
 /// what is wrong at which position), for a lock's name that is missing, and for what `FileLock` refuses;
 /// `std::errc::operation_not_supported` for a scheme whose component is not built in.
 [[nodiscard]] std::unique_ptr<Lock> open(std::string_view address, const Options& options = {});
+
+/// As `open`, a semaphore of that many units: of a path (semaphore.hpp), or of a name in a database or cluster, which
+/// has nothing to do with the lock of that name. Throws as `open`.
+[[nodiscard]] Semaphore open_semaphore(std::string_view address, std::size_t units, const Options& options = {});
+
+/// Makes what locks need at that place, a database or a cluster (the name may be left out), if it is not there already:
+/// `lockctl init`. Only PostgreSQL needs it, and it needs the right to make tables. Waits for the server. Throws as
+/// `open`, and `LockFailed` with the server's cause.
+void initialise(std::string_view address);
+
+/// Looks a database or a cluster over, as `examine` does a directory: which server it is, whether locks can be relied
+/// upon there, and why not. Changes nothing but what a lock of its own changes. Waits for the server. Throws as `open`;
+/// `ec` is set when the place cannot be looked at.
+[[nodiscard]] Examination examine_place(std::string_view address, std::error_code& ec);
 
 }  // namespace lockfile

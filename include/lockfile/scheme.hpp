@@ -9,8 +9,10 @@
 #pragma once
 
 #include <lockfile/holder.hpp>
+#include <lockfile/inspect.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -159,6 +161,9 @@ struct SchemeDescription {
 };
 /// All schemes, in the order in which they are shown. Touches no file and makes no lock.
 [[nodiscard]] std::span<const SchemeDescription> describe_schemes() noexcept;
+/// As `describe_schemes`, of those that lock a name in a database or a cluster and are named by an address (open.hpp),
+/// whether they are built in or not.
+[[nodiscard]] std::span<const SchemeDescription> describe_engines() noexcept;
 
 /// What a break must know before it removes a hold.
 enum class Proof : std::uint8_t {
@@ -189,6 +194,13 @@ class Scheme {
   virtual std::error_code break_hold(const Holder& hold, Proof proof) noexcept = 0;
   /// In a forked child: close what is kept between acquisitions and touch no file.
   virtual void abandon() noexcept {}
+  /// `units` of which an attempt wants `wanted` together: the semaphore of that name, beside this lock and not the
+  /// same. Null: the scheme has none of its own.
+  [[nodiscard]] virtual std::unique_ptr<Scheme> semaphore(std::size_t units, std::size_t wanted);
+  /// Makes what it needs at its place, where that is missing: tables of a server. Most need nothing.
+  virtual std::error_code initialise(std::string& what);
+  /// Looks its place over, for people: `examine` of an address. Default: nothing is said.
+  [[nodiscard]] virtual Examination examine(std::error_code& why);
 };
 
 /// The smallest scheme: one try and one release; waiting is by polling.

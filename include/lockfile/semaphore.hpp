@@ -18,6 +18,7 @@ namespace lockfile {
 namespace core {
 class Engine;
 }
+class Scheme;
 
 /// N units beside `path`: the lock files `path.1.lock` to `path.N.lock`, and `path.lock`, the right to be admitted.
 /// With `Options::scheme` `kernel` or `flock`: the files `path.1` to `path.N`, and `path`.
@@ -76,12 +77,17 @@ class Semaphore {
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
  private:
+  friend Semaphore open_semaphore(std::string_view address, std::size_t units, const Options& options);
+  /// Of a scheme that has semaphores of its own.
+  Semaphore(std::shared_ptr<Scheme> named, std::string path, std::string display, std::size_t units,
+            const Options& options);
   [[nodiscard]] std::unique_ptr<core::Engine> engine(std::size_t wanted) const;
 
   std::string path_;
   std::string display_;
   std::size_t units_;
   Options options_;
+  std::shared_ptr<Scheme> named_;  // null: files
 };
 
 }  // namespace lockfile

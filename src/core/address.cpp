@@ -105,7 +105,7 @@ Parsed parse_database(std::string_view text, std::size_t begin, std::string_view
 }
 
 Parsed parse_server(std::string_view text, std::size_t begin, const EngineEntry& entry) {
-  Address address{std::string(entry.name), {}, {}};
+  Address address{std::string(entry.described.name), {}, {}};
   if (!text.substr(begin).starts_with("//")) {
     return BadAddress{begin, "'//' is missing, as in '" + address.scheme + "://host'"};
   }

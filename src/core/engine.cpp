@@ -58,6 +58,9 @@ std::string message_for(Verb verb, const std::string& display, const Outcome& ou
     case Verb::renew:
       text += "renew the lease of '" + display + "'";
       break;
+    case Verb::initialise:
+      text += "initialise '" + display + "'";
+      break;
   }
   if (!outcome.what.empty()) text += ": " + outcome.what;
   const bool holder_says_it = outcome.by && outcome.code == errc::already_locked;

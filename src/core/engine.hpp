@@ -36,7 +36,7 @@ struct Outcome {
 };
 
 /// Which verb failed, for the message and the type of exception.
-enum class Verb : std::uint8_t { lock, release, upgrade, downgrade, tell, break_it, hand_over, renew };
+enum class Verb : std::uint8_t { lock, release, upgrade, downgrade, tell, break_it, hand_over, renew, initialise };
 [[noreturn]] void raise(Verb verb, const std::string& display, const std::string& path, Outcome outcome);
 
 /// Does one of them hold: may it live, and has its lease not run out?

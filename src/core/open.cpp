@@ -19,6 +19,14 @@ class OpenedLock final : public Lock {
   explicit OpenedLock(std::unique_ptr<core::Engine> engine) noexcept : Lock(std::move(engine)) {}
 };
 
+// What a scheme says when it cannot be made, without the cause, which the code has.
+std::string what_of(const std::system_error& error) {
+  std::string what = error.what();
+  const std::string cause = ": " + error.code().message();
+  if (what.ends_with(cause)) what.resize(what.size() - cause.size());
+  return what;
+}
+
 [[noreturn]] void refuse(std::string_view address, std::errc code, std::string what) {
   core::raise(Verb::lock, claim::printable(address), std::string(address),
               {std::make_error_code(code), std::move(what), {}});
@@ -32,7 +40,9 @@ Address address_or_throw(std::string_view text) {
   return std::get<Address>(std::move(parsed));
 }
 
-std::unique_ptr<Lock> open_name(std::string_view text, Address address, const Options& options) {
+// The scheme of an address that locks a name, and the address as it was understood. Places that need no name are given
+// one all the same: nothing is locked by it.
+std::unique_ptr<Scheme> scheme_of(std::string_view text, Address& address, const Options& options) {
   const schemes::EngineEntry& entry = *schemes::find_engine(address.scheme);
   if (address.name.empty()) {
     refuse(text, std::errc::invalid_argument,
@@ -50,9 +60,29 @@ std::unique_ptr<Lock> open_name(std::string_view text, Address address, const Op
     if (!file.ok()) refuse(text, static_cast<std::errc>(file.error), "cannot tell the current directory");
     address.place = core::to_string(file.value);
   }
-  auto scheme = entry.make({address.place, address.name}, options);
+  try {
+    return std::unique_ptr<Scheme>(entry.make({address.place, address.name}, options));
+  } catch (const Error&) {
+    throw;
+  } catch (const std::system_error& error) {
+    core::raise(Verb::lock, claim::printable(text), std::string(text), {error.code(), what_of(error), {}});
+  }
+}
+
+std::unique_ptr<Lock> open_name(std::string_view text, Address address, const Options& options) {
+  auto scheme = scheme_of(text, address, options);
   return std::make_unique<OpenedLock>(
       std::make_unique<core::Engine>(to_string(address), claim::printable(text), std::move(scheme), options));
+}
+
+// Of a place in which nothing is locked.
+std::unique_ptr<Scheme> scheme_of_place(std::string_view text) {
+  Address address = address_or_throw(text);
+  if (!locks_a_name(address.scheme)) {
+    refuse(text, std::errc::operation_not_supported, "scheme '" + address.scheme + "' locks files");
+  }
+  if (address.name.empty()) address.name = "*";
+  return scheme_of(text, address, {});
 }
 
 }  // namespace
@@ -63,6 +93,31 @@ std::unique_ptr<Lock> open(std::string_view text, const Options& options) {
   Options with_scheme = options;
   if (address.scheme != "auto") with_scheme.scheme = address.scheme;
   return std::make_unique<FileLock>(address.place, with_scheme);
+}
+
+Semaphore open_semaphore(std::string_view text, std::size_t units, const Options& options) {
+  Address address = address_or_throw(text);
+  if (!locks_a_name(address.scheme)) {
+    Options with_scheme = options;
+    if (address.scheme != "auto") with_scheme.scheme = address.scheme;
+    return {address.place, units, with_scheme};
+  }
+  auto scheme = scheme_of(text, address, options);
+  if (units == 0) refuse(text, std::errc::invalid_argument, "a semaphore of no units");
+  if (scheme->semaphore(units, 1) == nullptr) {
+    refuse(text, std::errc::operation_not_supported, "scheme '" + address.scheme + "' has no semaphores");
+  }
+  return {std::move(scheme), to_string(address), claim::printable(text), units, options};
+}
+
+void initialise(std::string_view address) {
+  std::string what;
+  const std::error_code code = scheme_of_place(address)->initialise(what);
+  if (code) core::raise(Verb::initialise, claim::printable(address), std::string(address), {code, std::move(what), {}});
+}
+
+Examination examine_place(std::string_view address, std::error_code& ec) {
+  return scheme_of_place(address)->examine(ec);
 }
 
 }  // namespace lockfile

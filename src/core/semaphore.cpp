@@ -62,7 +62,14 @@ Semaphore::Semaphore(std::string_view path, std::size_t units, const Options& op
   options_.threaded = false;
 }
 
+Semaphore::Semaphore(std::shared_ptr<Scheme> named, std::string path, std::string display, std::size_t units,
+                     const Options& options)
+    : path_(std::move(path)), display_(std::move(display)), units_(units), options_(options), named_(std::move(named)) {
+  options_.threaded = false;
+}
+
 std::unique_ptr<core::Engine> Semaphore::engine(std::size_t wanted) const {
+  if (named_) return std::make_unique<core::Engine>(path_, display_, named_->semaphore(units_, wanted), options_);
   auto file = core::absolute_path(os::Process::current(), path_);
   return std::make_unique<core::Engine>(
       path_, display_, std::make_unique<schemes::SemaphoreScheme>(file.value, units_, wanted, options_), options_);

@@ -1,6 +1,7 @@
 // One line a scheme.
 #include "schemes/catalogue.hpp"
 
+#include "schemes/engines.hpp"
 #include "schemes/kernel/scheme.hpp"
 #include "schemes/lined/scheme.hpp"
 #include "schemes/lock_file/scheme.hpp"
@@ -54,18 +55,51 @@ constexpr std::array entries = {
                    shared_memory_file},
 };
 
-constexpr std::array engines = {
-    EngineEntry{"sqlite", Syntax::database, nullptr},
-    EngineEntry{"postgresql", Syntax::server, nullptr},
-    EngineEntry{"etcd", Syntax::cluster, nullptr},
+// The core knows what they promise, also where they are not built in.
+constinit const std::array engines = {
+    EngineEntry{{"sqlite", "a row in an SQLite database", "NAME in a file",
+                 Traits{.shared = true,
+                        .fair = true,
+                        .fence = true,
+                        .crash_recovery = true,
+                        .forced_break = true,
+                        .event_wait = true},
+                 "one host; refused on network file systems"},
+                Syntax::database,
+                lockfile_make_sqlite},
+    EngineEntry{{"postgresql", "an advisory lock of a PostgreSQL server", "NAME in a database",
+                 Traits{.shared = true,
+                        .fair = true,
+                        .fence = true,
+                        .crash_recovery = true,
+                        .forced_break = true,
+                        .across_hosts = true,
+                        .event_wait = true},
+                 "a hold ends with its connection"},
+                Syntax::server,
+                lockfile_make_postgresql},
+    EngineEntry{{"etcd", "a key in an etcd cluster", "a key in a cluster",
+                 Traits{.shared = true,
+                        .fair = true,
+                        .fence = true,
+                        .lease = true,
+                        .crash_recovery = true,
+                        .forced_break = true,
+                        .across_hosts = true,
+                        .event_wait = true},
+                 "a hold ends with the lease of its process"},
+                Syntax::cluster,
+                lockfile_make_etcd},
 };
 
-constexpr auto descriptions = [] {
-  std::array<SchemeDescription, entries.size()> all;
-  std::transform(entries.begin(), entries.end(), all.begin(),
-                 [](const CatalogueEntry& each) { return each.described; });
+template <class Entry, std::size_t count>
+constexpr std::array<SchemeDescription, count> descriptions_of(const std::array<Entry, count>& described) {
+  std::array<SchemeDescription, count> all;
+  std::transform(described.begin(), described.end(), all.begin(), [](const Entry& each) { return each.described; });
   return all;
-}();
+}
+constexpr auto descriptions = descriptions_of(entries);
+const auto engine_descriptions = descriptions_of(engines);
 
 constexpr std::array all_promises = {
     Promise{"shared", "many readers, or one writer", &Traits::shared},
@@ -94,8 +128,8 @@ const CatalogueEntry* find_scheme(std::string_view name) noexcept {
 }
 
 const EngineEntry* find_engine(std::string_view name) noexcept {
-  const auto found =
-      std::find_if(engines.begin(), engines.end(), [&](const EngineEntry& each) { return each.name == name; });
+  const auto found = std::find_if(engines.begin(), engines.end(),
+                                  [&](const EngineEntry& each) { return each.described.name == name; });
   return found == engines.end() ? nullptr : &*found;
 }
 
@@ -105,5 +139,6 @@ namespace lockfile {
 
 std::span<const Promise> promises() noexcept { return schemes::all_promises; }
 std::span<const SchemeDescription> describe_schemes() noexcept { return schemes::descriptions; }
+std::span<const SchemeDescription> describe_engines() noexcept { return schemes::engine_descriptions; }
 
 }  // namespace lockfile

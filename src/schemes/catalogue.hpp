@@ -31,10 +31,10 @@ enum class Syntax : std::uint8_t {
 
 /// A scheme that locks a name inside of a place, a database or a cluster: a component with a library of its own.
 struct EngineEntry {
-  std::string_view name;
+  SchemeDescription described;
   Syntax syntax;
-  /// `path.directory` is the place and `path.name` the lock's name there. Null: the component is not built in.
-  std::unique_ptr<Scheme> (*make)(FilePath path, const Options& options);
+  /// See engines.hpp. Null: the component is not built in.
+  Scheme* (*make)(const FilePath& place, const Options& options);
 };
 
 [[nodiscard]] std::span<const CatalogueEntry> catalogue() noexcept;

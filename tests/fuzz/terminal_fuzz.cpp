@@ -124,8 +124,12 @@ void prints_of_any_name(const Actions& actions, const std::string& name) {
   directory().write(name + ".lock", "4711\n");
   law(!printed_by(actions.list).empty(), "a lock that stands is listed", name);
   is_plain_json(printed_by(actions.list_json), nullptr);
-  // As it stands on the command line.
-  (void)printed_by(action_of({"status", "--", name}));
+  // As it stands on the command line: as a path, and where it is an address perhaps of no scheme there is.
+  (void)printed_by(action_of({"status", "--", "./" + name}));
+  const auto request = lockctl::read_arguments({"status", "--", name});
+  for (const std::string& line : request.complaints) {
+    law(is_text(line, Allowed::harmless), "what is said of an address is harmless on a terminal", line);
+  }
 }
 
 }  // namespace

@@ -57,6 +57,15 @@ std::error_code SimpleScheme::break_hold(const Holder& /*hold*/, Proof /*proof*/
   return std::make_error_code(std::errc::operation_not_supported);
 }
 
+std::unique_ptr<Scheme> Scheme::semaphore(std::size_t /*units*/, std::size_t /*wanted*/) { return nullptr; }
+
+std::error_code Scheme::initialise(std::string& /*what*/) { return {}; }
+
+Examination Scheme::examine(std::error_code& why) {
+  why.clear();
+  return {};
+}
+
 Step Attempt::convert(Mode to) noexcept {
   try {
     return Failed{std::make_error_code(std::errc::operation_not_supported),
