@@ -6,6 +6,7 @@
 
 #include "claim/record.hpp"
 #include "core/engine.hpp"
+#include "core/open.hpp"
 #include "core/path.hpp"
 #include "schemes/catalogue.hpp"
 
@@ -46,21 +47,6 @@ std::string lock_file_as_written(std::string_view path, bool beside) {
   return claim::printable(path) + (beside ? ".lock" : "");
 }
 
-std::unique_ptr<Engine> file_engine(std::string_view path, const Options& options) {
-  schemes::FilePath file = path_or_throw(path);
-  check_options(path, options);
-  const schemes::CatalogueEntry* const entry = schemes::find_scheme(options.scheme);
-  if (entry == nullptr) {
-    refuse(path, std::errc::invalid_argument, "there is no scheme '" + claim::printable(options.scheme) + "'");
-  }
-  if (options.remove_on_release && options.scheme == "flock") {
-    refuse(path, std::errc::invalid_argument, "flock(1) would not notice that the file is removed at a release");
-  }
-  std::string absolute = core::to_string(file);
-  return std::make_unique<Engine>(std::move(absolute), lock_file_as_written(path, entry->beside()),
-                                  entry->make(std::move(file), options), options);
-}
-
 std::unique_ptr<Engine> scheme_engine(std::string_view path, std::unique_ptr<Scheme> scheme, const Options& options) {
   check_options(path, options);
   return std::make_unique<Engine>(core::to_string(path_or_throw(path)), claim::printable(path), std::move(scheme),
@@ -84,22 +70,37 @@ Options with_scheme(Options options, std::string_view scheme) {
 
 }  // namespace
 
+std::unique_ptr<Engine> core::file_engine(std::string_view path, const Options& options) {
+  schemes::FilePath file = path_or_throw(path);
+  check_options(path, options);
+  const schemes::CatalogueEntry* const entry = schemes::find_scheme(options.scheme);
+  if (entry == nullptr) {
+    refuse(path, std::errc::invalid_argument, "there is no scheme '" + claim::printable(options.scheme) + "'");
+  }
+  if (options.remove_on_release && options.scheme == "flock") {
+    refuse(path, std::errc::invalid_argument, "flock(1) would not notice that the file is removed at a release");
+  }
+  std::string absolute = core::to_string(file);
+  return std::make_unique<Engine>(std::move(absolute), lock_file_as_written(path, entry->beside()),
+                                  entry->make(std::move(file), options), options);
+}
+
 Lock::Lock(std::unique_ptr<Engine> engine) noexcept : engine_(std::move(engine)) {}
 Lock::Lock(std::string_view path, std::unique_ptr<Scheme> scheme, const Options& options)
     : engine_(scheme_engine(path, std::move(scheme), options)) {}
 Lock::~Lock() = default;
 
-FileLock::FileLock(std::string_view path, const Options& options) : Lock(file_engine(path, options)) {}
+FileLock::FileLock(std::string_view path, const Options& options) : Lock(core::file_engine(path, options)) {}
 LinkFileLock::LinkFileLock(std::string_view path, Options options)
     : FileLock(path, with_scheme(std::move(options), "link")) {}
 MkdirFileLock::MkdirFileLock(std::string_view path, Options options)
     : FileLock(path, with_scheme(std::move(options), "mkdir")) {}
 
 SharedMemoryLock::SharedMemoryLock(std::string_view path, Options options)
-    : Lock(file_engine(path, with_scheme(std::move(options), "shm"))) {}
+    : Lock(core::file_engine(path, with_scheme(std::move(options), "shm"))) {}
 
 KernelFileLock::KernelFileLock(std::string_view path, Options options)
-    : Lock(file_engine(path, options.scheme == "flock" ? options : with_scheme(options, "kernel"))) {}
+    : Lock(core::file_engine(path, options.scheme == "flock" ? options : with_scheme(options, "kernel"))) {}
 
 void Lock::acquire(const Wait& wait) { acquire(Mode::exclusive, wait); }
 

@@ -3,7 +3,7 @@
 #include <lockfile/open.hpp>
 
 #include "claim/record.hpp"
-#include "core/engine.hpp"
+#include "core/open.hpp"
 #include "core/path.hpp"
 #include "schemes/catalogue.hpp"
 
@@ -69,12 +69,6 @@ std::unique_ptr<Scheme> scheme_of(std::string_view text, Address& address, const
   }
 }
 
-std::unique_ptr<Lock> open_name(std::string_view text, Address address, const Options& options) {
-  auto scheme = scheme_of(text, address, options);
-  return std::make_unique<OpenedLock>(
-      std::make_unique<core::Engine>(to_string(address), claim::printable(text), std::move(scheme), options));
-}
-
 // Of a place in which nothing is locked.
 std::unique_ptr<Scheme> scheme_of_place(std::string_view text) {
   Address address = address_or_throw(text);
@@ -85,11 +79,24 @@ std::unique_ptr<Scheme> scheme_of_place(std::string_view text) {
   return scheme_of(text, address, {});
 }
 
+std::unique_ptr<core::Engine> engine_of(std::string_view text, Address address, const Options& options) {
+  auto scheme = scheme_of(text, address, options);
+  return std::make_unique<core::Engine>(to_string(address), claim::printable(text), std::move(scheme), options);
+}
+
 }  // namespace
+
+std::unique_ptr<core::Engine> core::named_engine(std::string_view text, const Options& options) {
+  Address address = address_or_throw(text);
+  if (!locks_a_name(address.scheme)) refuse(text, std::errc::invalid_argument, "it names no lock in a database");
+  return engine_of(text, std::move(address), options);
+}
 
 std::unique_ptr<Lock> open(std::string_view text, const Options& options) {
   Address address = address_or_throw(text);
-  if (locks_a_name(address.scheme)) return open_name(text, std::move(address), options);
+  if (locks_a_name(address.scheme)) {
+    return std::make_unique<OpenedLock>(engine_of(text, std::move(address), options));
+  }
   Options with_scheme = options;
   if (address.scheme != "auto") with_scheme.scheme = address.scheme;
   return std::make_unique<FileLock>(address.place, with_scheme);

@@ -34,6 +34,11 @@ class Fences : public Law {
   static std::uint64_t fence_of(Peer& peer) { return std::stoull(peer.ask("fence")); }
 };
 LOCKFILE_FOR_ALL_VARIANTS(Fences);
+LOCKFILE_FOR_ENGINES(Fences);
+
+// Whose number is in a file beside the lock, for those who ask for one.
+class FenceFiles : public Fences {};
+LOCKFILE_FOR_ALL_VARIANTS(FenceFiles);
 
 TEST_P(Fences, numbers_grow_across_holds_objects_and_processes) {
   std::uint64_t last = 0;
@@ -41,12 +46,12 @@ TEST_P(Fences, numbers_grow_across_holds_objects_and_processes) {
     EXPECT_GT(number, last);
     last = number;
   };
-  FileLock one(path(), fenced());
+  TestLock one(path(), fenced());
   for (int i = 0; i < 3; ++i) {
     one.acquire();
     expect_larger(one.fence());
     one.release();
-    FileLock other(path(), fenced());
+    TestLock other(path(), fenced());
     other.acquire();
     expect_larger(other.fence());
     other.release();
@@ -58,7 +63,7 @@ TEST_P(Fences, numbers_grow_across_holds_objects_and_processes) {
 }
 
 TEST_P(Fences, the_number_is_of_the_hold_and_of_its_identity) {
-  FileLock lock(path(), fenced());
+  TestLock lock(path(), fenced());
   EXPECT_EQ(lock.fence(), 0U) << "not held";
   lock.acquire();
   const std::uint64_t number = lock.fence();
@@ -76,18 +81,18 @@ TEST_P(Fences, the_number_is_of_the_hold_and_of_its_identity) {
   EXPECT_EQ(lock.fence(), 0U);
 }
 
-TEST_P(Fences, whoever_does_not_ask_has_no_number_and_writes_none) {
-  FileLock lock(path(), options());
+TEST_P(FenceFiles, whoever_does_not_ask_has_no_number_and_writes_none) {
+  TestLock lock(path(), options());
   lock.acquire();
   EXPECT_EQ(lock.fence(), 0U);
   lock.release();
   EXPECT_FALSE(std::filesystem::exists(fence_file()));
 }
 
-TEST_P(Fences, the_number_is_in_the_file_and_nothing_else_stays) {
+TEST_P(FenceFiles, the_number_is_in_the_file_and_nothing_else_stays) {
   std::uint64_t number = 0;
   {
-    FileLock lock(path(), fenced());
+    TestLock lock(path(), fenced());
     lock.acquire();
     number = lock.fence();
     EXPECT_EQ(read_file(fence_file()), std::to_string(number) + "\n");
@@ -95,14 +100,14 @@ TEST_P(Fences, the_number_is_in_the_file_and_nothing_else_stays) {
   EXPECT_EQ(scratch_.names(), std::vector<std::string>{"a.lock.fence"});
 }
 
-TEST_P(Fences, the_first_number_is_the_wall_clock_in_microseconds) {
+TEST_P(FenceFiles, the_first_number_is_the_wall_clock_in_microseconds) {
   // The clock of the file system is the kernel's, as it was at its last tick.
   const auto clock = [] {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
   };
   constexpr std::uint64_t a_tick = 20'000;
-  FileLock lock(path(), fenced());
+  TestLock lock(path(), fenced());
   const std::uint64_t before = clock();
   lock.acquire();
   EXPECT_GE(lock.fence() + a_tick, before);
@@ -118,17 +123,17 @@ TEST_P(Fences, a_killed_holders_number_is_not_given_again) {
     last = fence_of(peer);
     peer.kill();
   }
-  FileLock lock(path(), fenced());
-  lock.acquire(0s);
+  TestLock lock(path(), fenced());
+  lock.acquire(stuck);  // a server takes its time to notice a death
   EXPECT_GT(lock.fence(), last);
 }
 
 TEST_P(Fences, a_broken_holder_keeps_its_number_and_the_next_one_has_a_larger) {
-  FileLock broken(path(), fenced());
+  TestLock broken(path(), fenced());
   broken.acquire();
   const std::uint64_t number = broken.fence();
   in_another_thread([&] {
-    FileLock next(path(), fenced());
+    TestLock next(path(), fenced());
     ASSERT_TRUE(next.break_lock());
     next.acquire(0s);
     EXPECT_GT(next.fence(), number);
@@ -139,8 +144,8 @@ TEST_P(Fences, a_broken_holder_keeps_its_number_and_the_next_one_has_a_larger) {
   EXPECT_EQ(broken.fence(), 0U);
 }
 
-TEST_P(Fences, a_hold_that_is_broken_while_it_takes_its_number_is_none) {
-  FileLock lock(path(), fenced());
+TEST_P(FenceFiles, a_hold_that_is_broken_while_it_takes_its_number_is_none) {
+  TestLock lock(path(), fenced());
   std::uint64_t last = 0;
   for (const os::Call at : {os::Call::write, os::Call::sync}) {
     bool done = false;
@@ -150,7 +155,7 @@ TEST_P(Fences, a_hold_that_is_broken_while_it_takes_its_number_is_none) {
       done = true;
       std::thread([&] {
         const InVariant elsewhere(GetParam());
-        FileLock breaker(path(), fenced());
+        TestLock breaker(path(), fenced());
         EXPECT_TRUE(breaker.break_lock());
         breaker.acquire(0s);
         in_between = breaker.fence();
@@ -170,11 +175,11 @@ TEST_P(Fences, a_hold_that_is_broken_while_it_takes_its_number_is_none) {
   }
 }
 
-TEST_P(Fences, a_file_that_holds_no_number_is_named_and_nothing_is_held) {
+TEST_P(FenceFiles, a_file_that_holds_no_number_is_named_and_nothing_is_held) {
   for (const std::string bytes : {"", "\n", "7", "0\n", "07\n", "-7\n", "+7\n", " 7\n", "7 \n", "7\n\n", "0x7\n",
                                   "seven\n", "18446744073709551616\n", "99999999999999999999999999999999\n"}) {
     write_file(fence_file(), bytes);
-    FileLock lock(path(), fenced());
+    TestLock lock(path(), fenced());
     try {
       lock.acquire();
       ADD_FAILURE() << "acquired with '" << bytes << "'";
@@ -187,22 +192,22 @@ TEST_P(Fences, a_file_that_holds_no_number_is_named_and_nothing_is_held) {
     EXPECT_FALSE(lock.is_locked()) << bytes;
     EXPECT_EQ(read_file(fence_file()), bytes) << "it is not mended by a guess";
     in_another_thread([&] {
-      FileLock unfenced(path(), options());
+      TestLock unfenced(path(), options());
       unfenced.acquire(0s);
     });
   }
   write_file(fence_file(), "18446744073709551615\n");
-  FileLock lock(path(), fenced());
+  TestLock lock(path(), fenced());
   EXPECT_EQ(code_of([&] { lock.acquire(); }), std::errc::value_too_large) << "there is none after the last";
   write_file(fence_file(), "41\n");
   lock.acquire();
   EXPECT_EQ(lock.fence(), 42U);
 }
 
-TEST_P(Fences, what_is_planted_at_the_name_is_not_followed) {
+TEST_P(FenceFiles, what_is_planted_at_the_name_is_not_followed) {
   write_file(scratch_ / "elsewhere", "5\n");
   std::filesystem::create_symlink(scratch_ / "elsewhere", fence_file());
-  FileLock lock(path(), fenced());
+  TestLock lock(path(), fenced());
   EXPECT_EQ(code_of([&] { lock.acquire(); }), std::errc::too_many_symbolic_link_levels);
   EXPECT_EQ(read_file(scratch_ / "elsewhere"), "5\n");
   std::filesystem::remove(fence_file());
@@ -210,8 +215,8 @@ TEST_P(Fences, what_is_planted_at_the_name_is_not_followed) {
   EXPECT_EQ(code_of([&] { lock.acquire(); }), std::errc::is_a_directory);
 }
 
-TEST_P(Fences, where_nothing_can_be_written_the_acquire_fails_with_the_cause) {
-  FileLock lock(path(), fenced());
+TEST_P(FenceFiles, where_nothing_can_be_written_the_acquire_fails_with_the_cause) {
+  TestLock lock(path(), fenced());
   lock.acquire();
   const std::uint64_t number = lock.fence();
   lock.release();
@@ -224,15 +229,15 @@ TEST_P(Fences, where_nothing_can_be_written_the_acquire_fails_with_the_cause) {
   EXPECT_GT(lock.fence(), number);
 }
 
-TEST_P(Fences, every_user_may_number_where_the_access_says_so) {
+TEST_P(FenceFiles, every_user_may_number_where_the_access_says_so) {
   Options everyone = fenced();
   everyone.access = Access::everyone;
-  FileLock lock(path(), everyone);
+  TestLock lock(path(), everyone);
   lock.acquire();
   EXPECT_EQ(std::filesystem::status(fence_file()).permissions(), std::filesystem::perms(0666));
 }
 
-TEST_P(Fences, a_number_that_was_on_its_way_is_swept_when_its_writer_is_dead) {
+TEST_P(FenceFiles, a_number_that_was_on_its_way_is_swept_when_its_writer_is_dead) {
   const std::string left = word() + "." + claim::make_nonce("some boot", 1) + ".3.fence";
   write_file(left, "3\n");
   std::error_code ec;

@@ -3,6 +3,7 @@
 
 #include "support/peer.hpp"
 #include "support/scratch.hpp"
+#include "support/test_lock.hpp"
 #include "support/variants.hpp"
 
 #include <lockfile/lockfile.hpp>
@@ -11,6 +12,7 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <thread>
@@ -22,8 +24,19 @@ using namespace std::chrono_literals;
 
 class Law : public ::testing::TestWithParam<Variant> {
  protected:
+  void SetUp() override {
+    if (!is_engine(GetParam()) || !shown().empty()) return;
+    const char* const ci = std::getenv("CI");
+    if (ci != nullptr && std::string_view(ci) == "true") FAIL() << "the environment names no server";
+    GTEST_SKIP() << "the environment names no server";
+  }
+
   [[nodiscard]] Options options() const { return {.scheme = std::string(GetParam().scheme)}; }
   [[nodiscard]] std::string path() const { return scratch_ / "a"; }
+  /// What `Lock::path` says.
+  [[nodiscard]] std::string shown() const {
+    return is_engine(GetParam()) ? address_of(GetParam().scheme, path()) : path();
+  }
   /// The lock's file.
   [[nodiscard]] std::string word() const { return path() + (is_kernel(GetParam()) ? "" : ".lock"); }
   [[nodiscard]] std::vector<std::string> peer_arguments() const { return {path(), std::string(GetParam().name)}; }
@@ -75,8 +88,24 @@ std::error_code code_of(Call call) {
   }
 }
 
-/// Of every scheme.
-#define LOCKFILE_FOR_ALL_SCHEMES(Suite)                                       \
+/// Of every scheme, and every engine that the program was linked with.
+#define LOCKFILE_FOR_ALL_SCHEMES(Suite) \
+  LOCKFILE_FOR_ALL_FILES(Suite);        \
+  LOCKFILE_FOR_ENGINES(Suite)
+
+/// Of every engine. A program may be linked with none.
+#define LOCKFILE_FOR_ENGINES(Suite)                                                \
+  GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Suite);                            \
+  INSTANTIATE_TEST_SUITE_P(engines, Suite, ::testing::ValuesIn(engine_variants()), \
+                           [](const auto& each) { return std::string(each.param.name); })
+
+/// Of those engines whose dead holders are seen until they are replaced.
+#define LOCKFILE_FOR_LOCAL_ENGINES(Suite)                                                \
+  INSTANTIATE_TEST_SUITE_P(engines, Suite, ::testing::ValuesIn(local_engine_variants()), \
+                           [](const auto& each) { return std::string(each.param.name); })
+
+/// Of every scheme that locks a path.
+#define LOCKFILE_FOR_ALL_FILES(Suite)                                         \
   INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(all_variants()), \
                            [](const auto& each) { return std::string(each.param.name); })
 

@@ -16,13 +16,27 @@ namespace {
 class Laws : public Law {};
 LOCKFILE_FOR_ALL_SCHEMES(Laws);
 
+// What speaks of paths, and of processes that go on with descriptors which are not theirs any more.
+class PathLaws : public Law {};
+LOCKFILE_FOR_ALL_FILES(PathLaws);
+
 // What kernel locks promise in another way, or cannot: tests/kernel/file_test.cpp.
 class LockFileLaws : public Law {};
 LOCKFILE_FOR_ALL_VARIANTS(LockFileLaws);
 
-// Of those that can be broken, and that a death leaves standing.
+// Of those that can be broken.
 class BreakLaws : public Law {};
 LOCKFILE_FOR_BREAKABLE_SCHEMES(BreakLaws);
+LOCKFILE_FOR_ENGINES(BreakLaws);
+
+// Of those that can be broken, and that a death leaves standing.
+class DeathLaws : public Law {};
+LOCKFILE_FOR_BREAKABLE_SCHEMES(DeathLaws);
+LOCKFILE_FOR_LOCAL_ENGINES(DeathLaws);
+
+// Of those that can be handed to a child.
+class HandOverLaws : public Law {};
+LOCKFILE_FOR_BREAKABLE_SCHEMES(HandOverLaws);
 
 TEST(Matrix, has_every_scheme_and_fallback) {
   ASSERT_EQ(variants().size(), 12U);
@@ -33,24 +47,24 @@ TEST(Matrix, has_every_scheme_and_fallback) {
 }
 
 TEST_P(Laws, exclusive_excludes_exclusive_between_objects_of_two_threads) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   in_another_thread([&] {
-    FileLock other(path(), options());
+    TestLock other(path(), options());
     EXPECT_EQ(code_of([&] { other.acquire(0s); }), errc::already_locked);
     EXPECT_EQ(code_of([&] { other.acquire(1ms); }), errc::timed_out);
     EXPECT_FALSE(other.try_lock());
   });
   lock.release();
   in_another_thread([&] {
-    FileLock other(path(), options());
+    TestLock other(path(), options());
     other.acquire(0s);
     other.release();
   });
 }
 
 TEST_P(Laws, exclusive_excludes_exclusive_between_threads_of_one_object) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   in_another_thread([&] {
     EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
@@ -62,7 +76,7 @@ TEST_P(Laws, exclusive_excludes_exclusive_between_threads_of_one_object) {
 
 TEST_P(Laws, exclusive_excludes_exclusive_between_processes) {
   Peer peer(peer_arguments());
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   ASSERT_EQ(peer.ask("acquire"), "held");
   EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
   EXPECT_TRUE(lock.is_locked());
@@ -72,14 +86,14 @@ TEST_P(Laws, exclusive_excludes_exclusive_between_processes) {
   EXPECT_TRUE(peer.ask("acquire 0").starts_with("error lockfile:1 "));
 }
 
-TEST_P(Laws, every_spelling_of_a_path_is_the_same_lock) {
+TEST_P(PathLaws, every_spelling_of_a_path_is_the_same_lock) {
   std::filesystem::create_directory(scratch_ / "real");
   std::filesystem::create_directory_symlink(scratch_ / "real", scratch_ / "linked");
-  FileLock lock(scratch_ / "real/x", options());
+  TestLock lock(scratch_ / "real/x", options());
   lock.acquire();
   for (const std::string spelling : {"real/./x", "linked/x", "real//x", "linked/../real/x", "real/x/"}) {
     in_another_thread([&] {
-      FileLock other(scratch_ / spelling, options());
+      TestLock other(scratch_ / spelling, options());
       EXPECT_EQ(code_of([&] { other.acquire(0s); }), errc::already_locked) << spelling;
     });
   }
@@ -89,11 +103,11 @@ TEST_P(LockFileLaws, link_and_mkdir_lockers_exclude_each_other) {
   MkdirFileLock one(path());
   one.acquire();
   in_another_thread([&] {
-    FileLock other(path(), options());
+    TestLock other(path(), options());
     EXPECT_EQ(code_of([&] { other.acquire(0s); }), errc::already_locked);
   });
   one.release();
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   in_another_thread([&] {
     MkdirFileLock other(path());
@@ -102,7 +116,7 @@ TEST_P(LockFileLaws, link_and_mkdir_lockers_exclude_each_other) {
 }
 
 TEST_P(Laws, a_waiter_enters_when_and_only_when_the_holder_releases) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   Peer peer(peer_arguments());
   peer.tell("acquire");
@@ -113,7 +127,7 @@ TEST_P(Laws, a_waiter_enters_when_and_only_when_the_holder_releases) {
 }
 
 TEST_P(Laws, a_waiting_thread_enters_when_another_thread_releases) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   std::promise<void> entered;
   auto waiter = thread([&] {
@@ -136,12 +150,12 @@ TEST_P(Laws, many_threads_and_processes_never_overlap) {
   write_file(ledger, "0");
   std::atomic<int> inside = 0;
   std::atomic<int> overlaps = 0;
-  FileLock shared(path(), options());
+  TestLock shared(path(), options());
   std::vector<std::thread> all;
   for (int i = 0; i < threads; ++i) {
     all.push_back(thread([&, i] {
-      FileLock own(path(), options());
-      FileLock& lock = i % 2 == 0 ? shared : own;
+      TestLock own(path(), options());
+      TestLock& lock = i % 2 == 0 ? shared : own;
       for (int round = 0; round < rounds; ++round) {
         lock.acquire(stuck);
         if (inside.fetch_add(1) != 0) ++overlaps;
@@ -159,7 +173,7 @@ TEST_P(Laws, many_threads_and_processes_never_overlap) {
 TEST_P(Laws, without_threaded_all_threads_are_one_identity_of_the_object) {
   Options one = options();
   one.threaded = false;
-  FileLock lock(path(), one);
+  TestLock lock(path(), one);
   lock.acquire();
   in_another_thread([&] {
     EXPECT_TRUE(lock.i_am_locking());
@@ -168,14 +182,14 @@ TEST_P(Laws, without_threaded_all_threads_are_one_identity_of_the_object) {
     EXPECT_TRUE(lock.i_am_locking());
     lock.release();
     EXPECT_FALSE(lock.i_am_locking());
-    FileLock other(path(), one);
+    TestLock other(path(), one);
     other.acquire(0s);
     other.release();
   });
 }
 
 TEST_P(Laws, re_entry_is_counted) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   lock.acquire(0s);
   EXPECT_TRUE(lock.try_lock());
@@ -188,14 +202,14 @@ TEST_P(Laws, re_entry_is_counted) {
 }
 
 TEST_P(Laws, a_second_object_in_the_same_thread_is_a_deadlock_at_once) {
-  FileLock lock(path(), options());
-  FileLock second(path(), options());
+  TestLock lock(path(), options());
+  TestLock second(path(), options());
   lock.acquire();
   EXPECT_EQ(code_of([&] { second.acquire(); }), std::errc::resource_deadlock_would_occur);
   EXPECT_FALSE(second.try_lock());
   // Also when another thread waits in line already.
   auto waiter = thread([&] {
-    FileLock third(path(), options());
+    TestLock third(path(), options());
     third.acquire(stuck);
     third.release();
   });
@@ -204,10 +218,10 @@ TEST_P(Laws, a_second_object_in_the_same_thread_is_a_deadlock_at_once) {
   waiter.join();
 }
 
-TEST_P(BreakLaws, a_killed_holder_is_replaced_at_once) {
+TEST_P(DeathLaws, a_killed_holder_is_replaced_at_once) {
   Peer peer(peer_arguments());
   ASSERT_EQ(peer.ask("acquire"), "held");
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   EXPECT_TRUE(lock.is_locked());
   peer.kill();
   EXPECT_FALSE(lock.is_locked());
@@ -227,7 +241,7 @@ TEST_P(Laws, a_waiter_enters_when_the_holder_is_killed) {
 }
 
 TEST_P(BreakLaws, a_broken_holder_learns_it_and_removes_nothing) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   lock.acquire();
   Peer peer(peer_arguments());
@@ -242,7 +256,7 @@ TEST_P(BreakLaws, a_broken_holder_learns_it_and_removes_nothing) {
 }
 
 TEST_P(BreakLaws, a_late_release_of_a_broken_hold_spares_the_next_hold_of_the_same_object) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   in_another_thread([&] {
     EXPECT_TRUE(lock.break_lock());
@@ -253,7 +267,7 @@ TEST_P(BreakLaws, a_late_release_of_a_broken_hold_spares_the_next_hold_of_the_sa
 }
 
 TEST_P(BreakLaws, breaking_one_hold_spares_the_next) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   const Holder first = lock.holder().value();
   EXPECT_EQ(first.pid, ::getpid());
@@ -265,9 +279,9 @@ TEST_P(BreakLaws, breaking_one_hold_spares_the_next) {
   EXPECT_FALSE(lock.i_am_locking());
 }
 
-TEST_P(BreakLaws, only_the_provably_dead_are_broken_as_stale) {
+TEST_P(DeathLaws, only_the_provably_dead_are_broken_as_stale) {
   Peer peer(peer_arguments());
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   EXPECT_FALSE(lock.break_stale());
   ASSERT_EQ(peer.ask("acquire"), "held");
   EXPECT_FALSE(lock.break_stale());
@@ -283,7 +297,7 @@ TEST_P(Laws, a_timeout_is_kept_while_the_holder_is_stopped) {
   Peer peer(peer_arguments());
   ASSERT_EQ(peer.ask("acquire"), "held");
   peer.signal(SIGSTOP);
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   EXPECT_EQ(code_of([&] { lock.acquire(20ms); }), errc::timed_out);
   peer.signal(SIGCONT);
   EXPECT_EQ(peer.ask("i_am_locking"), "yes");
@@ -295,7 +309,7 @@ TEST_P(Laws, a_stop_request_ends_a_wait) {
   std::stop_source stop;
   std::promise<std::error_code> result;
   auto waiter = thread([&] {
-    FileLock lock(path(), options());
+    TestLock lock(path(), options());
     result.set_value(code_of([&] { lock.acquire({for_ever, stop.get_token()}); }));
   });
   auto ended = result.get_future();
@@ -307,7 +321,7 @@ TEST_P(Laws, a_stop_request_ends_a_wait) {
 }
 
 TEST_P(Laws, a_stop_request_ends_a_wait_in_the_line_of_threads) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   std::stop_source stop;
   auto first = thread([&] { lock.acquire(stuck), lock.release(); });
@@ -320,24 +334,29 @@ TEST_P(Laws, a_stop_request_ends_a_wait_in_the_line_of_threads) {
   second.join();
 }
 
-// Runs in a forked child; its complaints are its exit status.
-int child_holds_nothing(FileLock& lock, const std::string& path, const Options& options) {
-  if (lock.i_am_locking()) return 1;
-  if (code_of([&] { lock.release(); }) != errc::not_my_lock) return 2;
-  if (!lock.is_locked()) return 3;
-  if (code_of([&] { lock.acquire(0s); }) != errc::already_locked) return 4;
-  FileLock other(path, options);
-  if (code_of([&] { other.acquire(0s); }) != errc::already_locked) return 5;
+// Runs in a forked child; its complaints are its exit status. Whether it can see the lock is the scheme's: a connection
+// is its parent's.
+int child_holds_nothing(TestLock& lock, const std::string& path, const Options& options, bool sees_it) {
+  if (lock.i_am_locking() || lock.fence() != 0) return 1;
+  const std::error_code released = code_of([&] { lock.release(); });
+  if (sees_it ? released != errc::not_my_lock : !released) return 2;
+  std::error_code unsure;
+  if (!lock.is_locked(unsure) && !unsure) return 3;
+  const std::error_code acquired = code_of([&] { lock.acquire(0s); });
+  if (sees_it ? acquired != errc::already_locked : !acquired) return 4;
+  TestLock other(path, options);
+  const std::error_code by_another = code_of([&] { other.acquire(0s); });
+  if (sees_it ? by_another != errc::already_locked : !by_another) return 5;
   return 0;
 }
 
 TEST_P(Laws, a_forked_child_holds_nothing_and_releases_nothing) {
-  auto lock = std::make_unique<FileLock>(path(), options());
+  auto lock = std::make_unique<TestLock>(path(), options());
   lock->acquire();
   const pid_t child = fork();
   if (child == 0) {
     InVariant anew(GetParam());
-    const int complaint = child_holds_nothing(*lock, path(), options());
+    const int complaint = child_holds_nothing(*lock, path(), options(), !is_engine(GetParam()));
     lock.reset();
     ::_exit(complaint);
   }
@@ -348,28 +367,28 @@ TEST_P(Laws, a_forked_child_holds_nothing_and_releases_nothing) {
   lock->release();
 }
 
-TEST_P(BreakLaws, a_worker_that_outlives_its_parent_prolongs_nothing) {
+TEST_P(DeathLaws, a_worker_that_outlives_its_parent_prolongs_nothing) {
   Peer peer(peer_arguments());
   ASSERT_EQ(peer.ask("acquire"), "held");
   const pid_t worker = std::stoi(peer.ask("fork_worker"));
   peer.kill();
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::error_code());
   ::kill(worker, SIGKILL);
 }
 
-TEST_P(BreakLaws, a_holder_that_closed_its_descriptors_still_holds) {
+TEST_P(DeathLaws, a_holder_that_closed_its_descriptors_still_holds) {
   Peer peer(peer_arguments());
   ASSERT_EQ(peer.ask("acquire"), "held");
   ASSERT_EQ(peer.ask("close_all"), "closed");
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   EXPECT_EQ(lock.holder().value().verdict, Verdict::alive);
   EXPECT_EQ(code_of([&] { lock.acquire(1ms); }), errc::timed_out);
   peer.kill();
   lock.acquire(0s);
 }
 
-TEST_P(Laws, a_descriptor_that_became_another_files_is_never_written_to_or_closed) {
+TEST_P(PathLaws, a_descriptor_that_became_another_files_is_never_written_to_or_closed) {
   const std::string precious = scratch_ / "precious";
   Peer peer(peer_arguments());
   ASSERT_EQ(peer.ask("acquire"), "held");
@@ -396,13 +415,13 @@ TEST_P(Laws, a_zombie_holds_nothing) {
   const pid_t child = fork();
   if (child == 0) {
     InVariant anew(GetParam());
-    FileLock* const lock = new FileLock(path(), options());
+    TestLock* const lock = new TestLock(path(), options());
     lock->acquire();
     ::_exit(0);
   }
   siginfo_t ended = {};
   ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire(0s);
   EXPECT_TRUE(lock.i_am_locking());
   int status = 0;
@@ -411,7 +430,7 @@ TEST_P(Laws, a_zombie_holds_nothing) {
 
 TEST_P(LockFileLaws, a_lock_can_still_be_broken_after_more_holds_than_it_has_bytes_for_their_removal) {
   if (GetParam().name != "link") return;  // 65,536 holds take too long to be made for every variant
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   for (std::uint64_t i = 0; i <= claim::remove_bytes; ++i) {
     lock.acquire(0s);
     lock.release();
@@ -425,12 +444,12 @@ TEST_P(LockFileLaws, a_lock_can_still_be_broken_after_more_holds_than_it_has_byt
   }
 }
 
-TEST_P(BreakLaws, a_hold_that_was_handed_over_lasts_until_the_child_has_ended) {
+TEST_P(HandOverLaws, a_hold_that_was_handed_over_lasts_until_the_child_has_ended) {
   Peer child({path(), std::string(GetParam().name)});  // any process will do
   const pid_t parent = fork();
   if (parent == 0) {
     InVariant anew(GetParam());
-    FileLock* const lock = new FileLock(path(), options());
+    TestLock* const lock = new TestLock(path(), options());
     lock->acquire();
     lock->hand_over(child.pid());
     ::_exit(0);
@@ -438,7 +457,7 @@ TEST_P(BreakLaws, a_hold_that_was_handed_over_lasts_until_the_child_has_ended) {
   int status = 0;
   ASSERT_EQ(::waitpid(parent, &status, 0), parent);
   ASSERT_EQ(status, 0);
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   const Holder holder = lock.holder().value();
   EXPECT_EQ(holder.handed_to, child.pid());
   EXPECT_EQ(holder.verdict, Verdict::alive);
@@ -448,21 +467,21 @@ TEST_P(BreakLaws, a_hold_that_was_handed_over_lasts_until_the_child_has_ended) {
   lock.acquire(0s);
 }
 
-TEST_P(BreakLaws, the_destructor_keeps_a_hold_that_was_handed_to_a_child_that_runs) {
+TEST_P(HandOverLaws, the_destructor_keeps_a_hold_that_was_handed_to_a_child_that_runs) {
   Peer child(peer_arguments());
   {
-    FileLock lock(path(), options());
+    TestLock lock(path(), options());
     lock.acquire();
     lock.hand_over(child.pid());
   }
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   EXPECT_TRUE(lock.is_locked());
   EXPECT_TRUE(lock.break_lock());
 }
 
 TEST_P(LockFileLaws, a_directory_that_was_renamed_is_released_where_it_is) {
   std::filesystem::create_directory(scratch_ / "before");
-  FileLock lock(scratch_ / "before/x", options());
+  TestLock lock(scratch_ / "before/x", options());
   lock.acquire();
   std::filesystem::rename(scratch_ / "before", scratch_ / "after");
   EXPECT_TRUE(std::filesystem::exists(scratch_ / "after/x.lock"));
@@ -474,9 +493,9 @@ TEST_P(LockFileLaws, a_directory_that_was_renamed_is_released_where_it_is) {
   EXPECT_TRUE(std::filesystem::exists(scratch_ / "before/x.lock"));
 }
 
-TEST_P(BreakLaws, nothing_is_left_behind) {
+TEST_P(HandOverLaws, nothing_is_left_behind) {
   {
-    FileLock lock(path(), options());
+    TestLock lock(path(), options());
     Peer peer(peer_arguments());
     lock.acquire();
     peer.tell("acquire");
@@ -491,8 +510,8 @@ TEST_P(BreakLaws, nothing_is_left_behind) {
   EXPECT_EQ(scratch_.names(), what_stays());
 }
 
-TEST_P(BreakLaws, the_death_of_an_exclusive_holder_is_told_to_the_next) {
-  FileLock lock(path(), options());
+TEST_P(DeathLaws, the_death_of_an_exclusive_holder_is_told_to_the_next) {
+  TestLock lock(path(), options());
   EXPECT_FALSE(lock.previous_holder_died());
   Peer peer(peer_arguments());
   ASSERT_EQ(peer.ask("acquire"), "held");
@@ -509,7 +528,7 @@ TEST_P(BreakLaws, the_death_of_an_exclusive_holder_is_told_to_the_next) {
 TEST_P(Laws, a_wall_clock_that_is_set_back_and_forth_changes_nothing) {
   Peer peer(peer_arguments());
   ASSERT_EQ(peer.ask("acquire"), "held");
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   constexpr std::int64_t ten_years = 10LL * 365 * 24 * 3600;
   for (const std::int64_t offset : {-ten_years, ten_years}) {
     in_.system().wall_clock_offset_s = offset;

@@ -22,9 +22,10 @@ LOCKFILE_FOR_ALL_SCHEMES(Threads);
 
 class LockFileThreads : public Threads {};
 LOCKFILE_FOR_ALL_VARIANTS(LockFileThreads);
+LOCKFILE_FOR_ENGINES(LockFileThreads);
 
 TEST_P(Threads, of_one_object_hold_one_at_a_time_and_nothing_is_left_held) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   int inside = 0;
   int held = 0;
   std::atomic<int> overlaps = 0;
@@ -49,7 +50,7 @@ TEST_P(Threads, of_one_object_hold_one_at_a_time_and_nothing_is_left_held) {
 }
 
 TEST_P(Threads, exclude_another_process_that_comes_among_them) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   Peer peer(peer_arguments());
   std::atomic<bool> peer_holds = false;
   std::atomic<int> overlaps = 0;
@@ -73,8 +74,8 @@ TEST_P(Threads, exclude_another_process_that_comes_among_them) {
 }
 
 TEST_P(Threads, that_hold_are_told_of_a_deadlock_by_another_object_and_no_other_thread_is) {
-  FileLock lock(path(), options());
-  FileLock second(path(), options());
+  TestLock lock(path(), options());
+  TestLock second(path(), options());
   std::atomic<int> wrong = 0;
   in_many_threads([&](int /*me*/) {
     for (int i = 0; i < rounds / 4; ++i) {
@@ -92,8 +93,8 @@ TEST_P(Threads, that_hold_are_told_of_a_deadlock_by_another_object_and_no_other_
 }
 
 TEST_P(LockFileThreads, never_pass_on_a_hold_that_was_broken) {
-  FileLock lock(path(), options());
-  FileLock breaker(path(), options());
+  TestLock lock(path(), options());
+  TestLock breaker(path(), options());
   for (int i = 0; i < rounds; ++i) {
     lock.lock();
     auto waiter = thread([&] {
@@ -114,7 +115,7 @@ TEST_P(LockFileThreads, never_pass_on_a_hold_that_was_broken) {
 TEST_P(Threads, with_fences_get_a_number_each) {
   Options fenced = options();
   fenced.fence = true;
-  FileLock lock(path(), fenced);
+  TestLock lock(path(), fenced);
   std::error_code can;
   if (!lock.acquire(0s, can)) GTEST_SKIP() << "unavoidable: no fences in this variant";
   std::uint64_t last = lock.fence();

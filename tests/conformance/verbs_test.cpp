@@ -13,12 +13,20 @@ namespace {
 class Verbs : public Law {};
 LOCKFILE_FOR_ALL_SCHEMES(Verbs);
 
+// What speaks of paths.
+class PathVerbs : public Law {};
+LOCKFILE_FOR_ALL_FILES(PathVerbs);
+
 class LockFileVerbs : public Law {};
 LOCKFILE_FOR_ALL_VARIANTS(LockFileVerbs);
 
+class BreakVerbs : public Law {};
+LOCKFILE_FOR_BREAKABLE_SCHEMES(BreakVerbs);
+LOCKFILE_FOR_ENGINES(BreakVerbs);
+
 TEST_P(Verbs, the_guards_of_the_standard_work) {
-  FileLock lock(path(), options());
-  FileLock other(scratch_ / "b", options());
+  TestLock lock(path(), options());
+  TestLock other(scratch_ / "b", options());
   {
     const std::scoped_lock both(lock, other);
     EXPECT_TRUE(lock.i_am_locking());
@@ -39,10 +47,10 @@ TEST_P(Verbs, the_guards_of_the_standard_work) {
 }
 
 TEST_P(Verbs, try_lock_says_false_where_acquire_throws) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   in_another_thread([&] {
-    FileLock other(path(), options());
+    TestLock other(path(), options());
     EXPECT_FALSE(other.try_lock());
     EXPECT_FALSE(other.try_lock_for(1ms));
     EXPECT_FALSE(other.try_lock_until(std::chrono::steady_clock::now() + 1ms));
@@ -55,7 +63,7 @@ TEST_P(Verbs, try_lock_says_false_where_acquire_throws) {
 }
 
 TEST_P(Verbs, limits_of_every_kind_are_understood) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire(std::chrono::hours::max());
   lock.release();
   lock.acquire(std::chrono::duration<double>(std::numeric_limits<double>::infinity()));
@@ -73,20 +81,22 @@ TEST_P(Verbs, limits_of_every_kind_are_understood) {
 TEST_P(Verbs, exceptions_have_the_founding_names_and_tell_the_path_the_cause_and_the_holder) {
   Options with_reason = options();
   with_reason.reason = "nightly \x1b[31m copy";
-  FileLock lock(path(), with_reason);
+  TestLock lock(path(), with_reason);
   lock.acquire();
   in_another_thread([&] {
-    FileLock other(path(), options());
+    TestLock other(path(), options());
     try {
       other.acquire(0s);
       FAIL() << "acquired";
     } catch (const AlreadyLocked& error) {
       const std::string text = error.what();
-      EXPECT_NE(text.find("cannot lock '" + word() + "': held by pid " + std::to_string(::getpid())), std::string::npos)
+      EXPECT_NE(text.find("cannot lock '" + (is_engine(GetParam()) ? shown() : word()) + "': held by pid " +
+                          std::to_string(::getpid())),
+                std::string::npos)
           << text;
       EXPECT_NE(text.find("(alive)"), std::string::npos) << text;
       EXPECT_NE(text.find("reason: nightly \\x1b[31m copy"), std::string::npos) << text;
-      EXPECT_EQ(error.path(), path());
+      EXPECT_EQ(error.path(), shown());
       EXPECT_EQ(error.holder().value().reason, with_reason.reason);
       EXPECT_EQ(error.code(), std::errc::resource_unavailable_try_again);
     }
@@ -97,11 +107,10 @@ TEST_P(Verbs, exceptions_have_the_founding_names_and_tell_the_path_the_cause_and
   lock.release();
   EXPECT_THROW(lock.release(), NotLocked);
   EXPECT_THROW(lock.release(), Error);
-  EXPECT_THROW(FileLock(scratch_ / "missing/x", options()).acquire(), LockFailed);
 }
 
 TEST_P(Verbs, the_forms_with_a_code_do_not_throw) {
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   std::error_code ec = std::make_error_code(std::errc::io_error);
   EXPECT_TRUE(lock.acquire(0s, ec));
   EXPECT_FALSE(ec);
@@ -124,15 +133,20 @@ TEST_P(Verbs, the_forms_with_a_code_do_not_throw) {
   EXPECT_EQ(ec, errc::not_locked);
   EXPECT_FALSE(lock.break_lock(BreakWhat::ours, ec));
   EXPECT_FALSE(ec);
-  FileLock nowhere(scratch_ / "missing/x", options());
+}
+
+TEST_P(PathVerbs, a_directory_that_is_missing_is_an_error_and_nothing_is_locked_there) {
+  TestLock nowhere(scratch_ / "missing/x", options());
+  EXPECT_THROW(nowhere.acquire(), LockFailed);
+  std::error_code ec;
   EXPECT_FALSE(nowhere.acquire(for_ever, ec));
   EXPECT_EQ(ec, std::errc::no_such_file_or_directory);
   EXPECT_FALSE(nowhere.is_locked(ec));
   EXPECT_FALSE(ec);
 }
 
-TEST_P(LockFileVerbs, unlock_of_a_lost_hold_is_noted_and_ends_nothing) {
-  FileLock lock(path(), options());
+TEST_P(BreakVerbs, unlock_of_a_lost_hold_is_noted_and_ends_nothing) {
+  TestLock lock(path(), options());
   {
     const std::lock_guard guard(lock);
     EXPECT_TRUE(lock.break_lock());
@@ -147,52 +161,52 @@ TEST_P(Verbs, unlock_of_what_this_thread_never_held_ends_the_program) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_DEATH(
       {
-        FileLock lock(path(), options());
+        TestLock lock(path(), options());
         lock.unlock();
       },
       "unlock of a lock that this thread does not hold: '.*a(.lock)?'");
 }
 
-TEST_P(Verbs, a_path_that_names_no_file_is_refused) {
+TEST_P(PathVerbs, a_path_that_names_no_file_is_refused) {
   for (const std::string_view bad : {"", "/", "//", ".", "..", "x/.", "x/..", "x/../"}) {
-    EXPECT_EQ(code_of([&] { const FileLock lock(bad, options()); }), std::errc::invalid_argument) << bad;
+    EXPECT_EQ(code_of([&] { const TestLock lock(bad, options()); }), std::errc::invalid_argument) << bad;
   }
-  EXPECT_EQ(code_of([&] { const FileLock lock(std::string_view("a\0b", 3), options()); }), std::errc::invalid_argument);
+  EXPECT_EQ(code_of([&] { const TestLock lock(std::string_view("a\0b", 3), options()); }), std::errc::invalid_argument);
 }
 
-TEST_P(Verbs, a_relative_path_is_made_absolute_when_the_object_is_made) {
+TEST_P(PathVerbs, a_relative_path_is_made_absolute_when_the_object_is_made) {
   const std::filesystem::path before = std::filesystem::current_path();
   std::filesystem::current_path(scratch_.path());
-  FileLock lock("x", options());
+  TestLock lock("x", options());
   std::filesystem::current_path(before);
   EXPECT_EQ(lock.path(), scratch_ / "x");
   lock.acquire();
   EXPECT_TRUE(std::filesystem::exists(scratch_ / (is_kernel(GetParam()) ? "x" : "x.lock")));
 }
 
-TEST_P(Verbs, naming_is_not_opening) {
-  const FileLock lock(scratch_ / "missing/x", options());
+TEST_P(PathVerbs, naming_is_not_opening) {
+  const TestLock lock(scratch_ / "missing/x", options());
   EXPECT_FALSE(lock.is_locked());
   EXPECT_FALSE(lock.i_am_locking());
 }
 
 TEST_P(LockFileVerbs, the_locked_path_may_be_a_directory) {
   std::filesystem::create_directory(path());
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   EXPECT_TRUE(std::filesystem::exists(word()));
   lock.release();
-  FileLock slashed(path() + "/", options());
+  TestLock slashed(path() + "/", options());
   EXPECT_EQ(slashed.path(), path());
 }
 
 TEST_P(LockFileVerbs, long_names_work_as_long_as_the_lock_files_own_name_fits) {
   const std::string longest(255 - std::string_view(".lock").size(), 'n');
   {
-    FileLock lock(scratch_ / longest, options());
+    TestLock lock(scratch_ / longest, options());
     lock.acquire();
     in_another_thread([&] {
-      FileLock other(scratch_ / longest, options());
+      TestLock other(scratch_ / longest, options());
       EXPECT_EQ(code_of([&] { other.acquire(1ms); }), errc::timed_out);
     });
     lock.release();
@@ -200,28 +214,28 @@ TEST_P(LockFileVerbs, long_names_work_as_long_as_the_lock_files_own_name_fits) {
   }
   EXPECT_EQ(scratch_.names(), std::vector<std::string>());
   {
-    FileLock too_long(scratch_ / (longest + "n"), options());
+    TestLock too_long(scratch_ / (longest + "n"), options());
     EXPECT_EQ(code_of([&] { too_long.acquire(0s); }), std::errc::filename_too_long);
   }
   EXPECT_EQ(scratch_.names(), std::vector<std::string>());
 }
 
 TEST_P(Verbs, an_unknown_scheme_and_a_long_reason_are_refused) {
-  EXPECT_EQ(code_of([&] { const FileLock lock(path(), {.scheme = "carrier pigeon"}); }), std::errc::invalid_argument);
+  EXPECT_EQ(code_of([&] { const TestLock lock(path(), {.scheme = "carrier pigeon"}); }), std::errc::invalid_argument);
   Options wordy = options();
   wordy.reason = std::string(401, 'r');
-  EXPECT_EQ(code_of([&] { const FileLock lock(path(), wordy); }), std::errc::invalid_argument);
+  EXPECT_EQ(code_of([&] { const TestLock lock(path(), wordy); }), std::errc::invalid_argument);
   wordy.reason = std::string(400, '\n');
-  FileLock lock(path(), wordy);
+  TestLock lock(path(), wordy);
   lock.acquire();
   EXPECT_EQ(lock.holder().value().reason, wordy.reason);
 }
 
-TEST_P(Verbs, waiting_until_free_takes_nothing) {
+TEST_P(PathVerbs, waiting_until_free_takes_nothing) {
   std::error_code ec;
   wait_until_free(path(), 0s, ec, GetParam().scheme);
   EXPECT_FALSE(ec);
-  FileLock lock(path(), options());
+  TestLock lock(path(), options());
   lock.acquire();
   wait_until_free(path(), 0s, ec, GetParam().scheme);
   EXPECT_EQ(ec, errc::already_locked);

@@ -1,6 +1,7 @@
 // The program that a `Peer` runs: lock_peer PATH VARIANT [kill-at N [fence]]. Reads commands, one a line, and answers
 // each by one line. With kill-at it kills itself by SIGKILL just before the N-th call that it makes of the system after
 // its first command.
+#include "support/test_lock.hpp"
 #include "support/variants.hpp"
 
 #include <lockfile/lockfile.hpp>
@@ -18,7 +19,7 @@
 
 namespace {
 
-using lockfile::FileLock;
+using lockfile::testing::TestLock;
 
 // A death at a call: what other programs see of us ends there.
 class DeadlyCounter {
@@ -47,8 +48,8 @@ std::string code_name(const std::error_code& code) {
   return std::string(code.category().name()) + ":" + std::to_string(code.value());
 }
 
-std::string obey(std::unique_ptr<FileLock>& lock, lockfile::Semaphore::Units& units, const std::string& line,
-                 DeadlyCounter& counter) {
+std::string obey(std::unique_ptr<TestLock>& lock, lockfile::Semaphore::Units& units, const std::string& path,
+                 const std::string& line, DeadlyCounter& counter) {
   std::istringstream in(line);
   std::string verb;
   in >> verb;
@@ -62,7 +63,7 @@ std::string obey(std::unique_ptr<FileLock>& lock, lockfile::Semaphore::Units& un
       std::size_t wanted = 0;
       std::size_t all = 0;
       in >> wanted >> all;
-      units = lockfile::Semaphore(lock->path(), all, {.scheme = std::string(lock->scheme())}).acquire(wanted);
+      units = lockfile::testing::test_semaphore(path, all, {.scheme = std::string(lock->scheme())}).acquire(wanted);
       return "held";
     }
     if (verb == "share") {
@@ -144,10 +145,10 @@ std::string obey(std::unique_ptr<FileLock>& lock, lockfile::Semaphore::Units& un
     }
     if (verb == "close_all_and_open") {
       // As a daemon does: the numbers of our descriptors are other files' now.
-      std::string path;
-      in >> path;
+      std::string other;
+      in >> other;
       for (int each = 3; each < 256; ++each) ::close(each);
-      for (int i = 0; i < 32; ++i) (void)::open(path.c_str(), O_RDWR | O_CREAT, 0644);
+      for (int i = 0; i < 32; ++i) (void)::open(other.c_str(), O_RDWR | O_CREAT, 0644);
       return "opened";
     }
     if (verb == "still_open") {
@@ -172,11 +173,11 @@ int main(int argc, char** argv) {
   auto counter = std::make_shared<DeadlyCounter>(kill_at);
   in.system().before = [counter](lockfile::os::Call call) { return (*counter)(call); };
   auto lock =
-      std::make_unique<FileLock>(argv[1], lockfile::Options{.scheme = std::string(variant.scheme), .fence = argc > 5});
+      std::make_unique<TestLock>(argv[1], lockfile::Options{.scheme = std::string(variant.scheme), .fence = argc > 5});
   std::string line;
   lockfile::Semaphore::Units units;
   while (std::getline(std::cin, line)) {
     counter->start();
-    std::cout << obey(lock, units, line, *counter) << std::endl;
+    std::cout << obey(lock, units, argv[1], line, *counter) << std::endl;
   }
 }

@@ -1,6 +1,8 @@
 // Peers.
 #include "support/peer.hpp"
 
+#include "support/variants.hpp"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
@@ -16,7 +18,8 @@ extern char** environ;
 
 namespace lockfile::testing {
 
-Peer::Peer(const std::vector<std::string>& arguments) : Peer(LOCK_PEER, arguments) {}
+Peer::Peer(const std::vector<std::string>& arguments)
+    : Peer(is_engine(variant_named(arguments.at(1))) ? ENGINE_PEER : LOCK_PEER, arguments) {}
 
 Peer::Peer(std::string program, std::vector<std::string> arguments) {
   std::array<int, 2> in{};

@@ -1,11 +1,18 @@
 // The variants.
 #include "support/variants.hpp"
 
+#include "schemes/catalogue.hpp"
+
+#include <lockfile/open.hpp>
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <iterator>
 #include <ostream>
 
 namespace lockfile::testing {
@@ -49,6 +56,31 @@ std::span<const Variant> memory_variants() {
   return all;
 }
 
+namespace {
+
+constexpr std::array all_engines = {
+    Variant{"sqlite", "sqlite", {}},
+    Variant{"sqlite_without_inotify", "sqlite", {.inotify = true}},
+    Variant{"sqlite_without_pidfds", "sqlite", {.pidfds = true}},
+    Variant{"postgresql", "postgresql", {}},
+    Variant{"etcd", "etcd", {}},
+};
+
+}  // namespace
+
+std::vector<Variant> engine_variants() {
+  std::vector<Variant> built_in;
+  std::copy_if(all_engines.begin(), all_engines.end(), std::back_inserter(built_in),
+               [](const Variant& each) { return schemes::find_engine(each.scheme)->make != nullptr; });
+  return built_in;
+}
+
+std::vector<Variant> local_engine_variants() {
+  std::vector<Variant> local = engine_variants();
+  std::erase_if(local, [](const Variant& each) { return each.scheme != "sqlite"; });
+  return local;
+}
+
 std::vector<Variant> breakable_variants() {
   std::vector<Variant> all(variants().begin(), variants().end());
   all.insert(all.end(), memory_variants().begin(), memory_variants().end());
@@ -65,8 +97,24 @@ bool is_kernel(const Variant& variant) { return variant.scheme == "kernel" || va
 
 bool is_memory(const Variant& variant) { return variant.scheme == "shm"; }
 
+bool is_engine(const Variant& variant) { return schemes::find_engine(variant.scheme) != nullptr; }
+
+std::string address_of(std::string_view scheme, const std::string& path) {
+  const std::filesystem::path lock(path);
+  Address address{std::string(scheme), {}, lock.filename().string()};
+  if (scheme == "sqlite") {
+    address.place = (lock.parent_path() / "locks.db").string();
+  } else {
+    const char* const place = std::getenv(scheme == "etcd" ? "LOCKFILE_TEST_ETCD" : "LOCKFILE_TEST_POSTGRESQL");
+    if (place == nullptr || *place == '\0') return {};
+    address.place = std::string(place).substr(scheme.size() + std::string_view("://").size());
+    address.name = lock.parent_path().filename().string() + "-" + address.name;
+  }
+  return to_string(address);
+}
+
 const Variant& variant_named(std::string_view name) {
-  for (const auto all : {variants(), kernel_variants(), memory_variants()}) {
+  for (const auto all : {variants(), kernel_variants(), memory_variants(), std::span<const Variant>(all_engines)}) {
     const auto found = std::find_if(all.begin(), all.end(), [&](const Variant& each) { return each.name == name; });
     if (found != all.end()) return *found;
   }

@@ -34,12 +34,21 @@ struct Variant {
 [[nodiscard]] std::span<const Variant> kernel_variants();
 /// Shared memory, and its fallbacks. It keeps every law but those that speak of what is on the disk.
 [[nodiscard]] std::span<const Variant> memory_variants();
-/// All of them.
+/// All of them, but the engines.
 [[nodiscard]] std::vector<Variant> all_variants();
+/// Names in a database or cluster: those engines that this program was linked with.
+[[nodiscard]] std::vector<Variant> engine_variants();
+/// Of them, those that judge by this host whether a holder is dead, and go on showing it until it is replaced.
+[[nodiscard]] std::vector<Variant> local_engine_variants();
 /// Those whose holds can be broken, and stay when their holder dies: lock files and shared memory.
 [[nodiscard]] std::vector<Variant> breakable_variants();
 [[nodiscard]] bool is_kernel(const Variant& variant);
 [[nodiscard]] bool is_memory(const Variant& variant);
+[[nodiscard]] bool is_engine(const Variant& variant);
+/// Of an engine: the address of the lock that stands for `path`. In a database beside it, or a name of its own at the
+/// server that the environment names (LOCKFILE_TEST_POSTGRESQL, LOCKFILE_TEST_ETCD: an address without a name); empty:
+/// it names none.
+[[nodiscard]] std::string address_of(std::string_view scheme, const std::string& path);
 [[nodiscard]] const Variant& variant_named(std::string_view name);
 
 /// A system without what a variant lacks.

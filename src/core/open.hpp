@@ -1,0 +1,18 @@
+// What stands inside of the lock object that a path or an address means.
+#pragma once
+
+#include "core/engine.hpp"
+
+#include <lockfile/options.hpp>
+
+#include <memory>
+#include <string_view>
+
+namespace lockfile::core {
+
+/// Of the lock on a path, by `options.scheme`. Throws as `FileLock`.
+[[nodiscard]] std::unique_ptr<Engine> file_engine(std::string_view path, const Options& options);
+/// Of a name in a database or cluster. Throws as `open`, also for an address that means a path.
+[[nodiscard]] std::unique_ptr<Engine> named_engine(std::string_view address, const Options& options);
+
+}  // namespace lockfile::core
