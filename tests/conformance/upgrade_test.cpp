@@ -39,7 +39,7 @@ class Upgrades : public Law {
   // Then there is nothing more to be shown in this variant.
   bool told_ = false;
 };
-LOCKFILE_FOR_ALL_SCHEMES(Upgrades);
+LOCKFILE_FOR_ALL_FILES(Upgrades);
 
 #define IF_UPGRADABLE \
   if (told_) return
