@@ -1,0 +1,205 @@
+// Looking at a lock, breaking it, and making attempts.
+#include "schemes/etcd/scheme.hpp"
+
+#include "schemes/engines.hpp"
+#include "schemes/etcd/attempt.hpp"
+
+#include <lockfile/error.hpp>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+lockfile::Scheme* lockfile_make_etcd(const lockfile::schemes::FilePath& place, const lockfile::Options& options) {
+  namespace etcd = lockfile::schemes::etcd;
+  return new etcd::Scheme(etcd::place_of(place, options), options.reason, options.lease.count() != 0);
+}
+
+namespace lockfile::schemes::etcd {
+
+using namespace std::chrono_literals;
+
+bool wait_for(const Pending& pending, Event& event, os::System& system, std::chrono::nanoseconds limit) noexcept {
+  const auto until = system.now() + limit;
+  for (;;) {
+    event.clear();
+    if (pending.done) return true;
+    if (system.now() >= until) return false;
+    event.wait_until(until);
+  }
+}
+
+Scheme::Scheme(Place place, std::string reason, bool leased, std::size_t units, std::size_t wanted)
+    : place_(std::move(place)), reason_(std::move(reason)), leased_(leased), units_(units), wanted_(wanted) {}
+
+Traits Scheme::traits() const noexcept {
+  return {.shared = true,
+          .fair = true,
+          .fence = true,
+          .lease = true,
+          .crash_recovery = true,
+          .forced_break = true,
+          .across_hosts = true,
+          .event_wait = true,
+          .queues = true};
+}
+
+std::unique_ptr<lockfile::Attempt> Scheme::attempt(const Request& request) {
+  return std::make_unique<Attempt>(*this, request);
+}
+
+std::unique_ptr<lockfile::Scheme> Scheme::semaphore(std::size_t units, std::size_t wanted) {
+  return std::make_unique<Scheme>(place_, reason_, leased_, units, wanted);
+}
+
+std::shared_ptr<Session> Scheme::session(std::error_code& why, std::string& what) {
+  if (!session_ || !session_->process().is_caller()) {
+    session_ = os::Process::current().part<Sessions>().get(place_.cluster, why, what);
+  }
+  return session_;
+}
+
+std::string Scheme::new_key(Mode mode) const {
+  auto& sessions = session_->process().part<Sessions>();
+  const std::string nonce = sessions.nonce() + "-" + std::to_string(sessions.next_number());
+  return is_semaphore() ? unit_key_for(place_.root, wanted_, nonce) : key_for(place_.root, mode, nonce);
+}
+
+std::string Scheme::new_value(const Request& request, const Lease& lease) const {
+  os::Process& process = session_->process();
+  const os::Identity& self = process.identity();
+  claim::Record record;
+  record.mode = request.mode;
+  record.thread = request.thread;
+  record.lease = lease.ttl;
+  record.scheme = name();
+  record.nonce = process.part<Sessions>().nonce();
+  record.boot = self.boot;
+  record.host = self.host;
+  record.pid_namespace = self.pid_namespace;
+  record.time_namespace = self.time_namespace;
+  record.pid = self.pid;
+  record.start = self.start;
+  record.program = self.program;
+  record.reason = reason_;
+  return value_of(record, std::chrono::system_clock::now());
+}
+
+Range Scheme::all_keys() const { return below(is_semaphore() ? unit_keys(place_.root) : lock_keys(place_.root)); }
+
+std::size_t Scheme::holding_of(const std::vector<Key>& keys) const {
+  return is_semaphore() ? holding_units(keys, units_) : holding(keys);
+}
+
+std::vector<Key> Scheme::look(std::error_code& why) {
+  why.clear();
+  std::string ignored;
+  const auto session = this->session(why, ignored);
+  if (!session) return {};
+  os::System& system = session->process().system();
+  const auto event = std::make_shared<Event>(system);
+  Transaction looking;
+  looking.then.push_back({.range = all_keys()});
+  const auto limit = unanswered_ ? std::chrono::milliseconds(20) : session->patience();
+  const auto pending = session->begin(looking, nullptr, event, limit);
+  if (!wait_for(*pending, *event, system, limit + 1s)) {
+    why = std::make_error_code(std::errc::host_unreachable);
+    return {};
+  }
+  why = pending->answer.why;
+  if (why || pending->answer.ranges.empty()) return {};
+  return std::move(pending->answer.ranges.front());
+}
+
+std::vector<Holder> Scheme::holders(std::error_code& why) {
+  const std::vector<Key> keys = look(why);
+  const std::size_t holding = holding_of(keys);
+  std::vector<Holder> all;
+  for (std::size_t i = 0; i < holding; ++i) {
+    const std::size_t times = is_semaphore() ? author_of(keys[i]).weight : 1;
+    Holder holder = holder_of(keys[i], session_->process());
+    if (waiting_.contains(keys[i].name)) {
+      holder.waits = true;
+      holder.thread = 0;  // its thread has nothing that it could wait for itself
+    }
+    all.insert(all.end(), times, holder);
+  }
+  std::stable_partition(all.begin(), all.end(), [](const Holder& each) { return each.verdict != Verdict::dead; });
+  return all;
+}
+
+std::vector<Waiter> Scheme::waiters(std::error_code& why) {
+  const std::vector<Key> keys = look(why);
+  std::vector<Waiter> all;
+  constexpr std::size_t longest_program = 16;
+  for (std::size_t i = holding_of(keys); i < keys.size(); ++i) {
+    Holder who = holder_of(keys[i], session_->process());
+    os::System& system = session_->process().system();
+    Waiter waiter;
+    waiter.mode = who.mode;
+    waiter.host = std::move(who.host);
+    waiter.pid = who.pid;
+    waiter.thread = who.thread;
+    waiter.program = who.program.substr(0, longest_program);
+    waiter.this_process = who.this_process;
+    // By the wall clock of its own host.
+    waiter.since = system.now();
+    if (who.since) {
+      waiter.since -= std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+          std::max(std::chrono::system_clock::now() - *who.since, std::chrono::system_clock::duration::zero()));
+    }
+    all.push_back(std::move(waiter));
+  }
+  return all;
+}
+
+std::error_code Scheme::break_hold(const Holder& hold, Proof proof) noexcept {
+  try {
+    if (proof == Proof::foreign) return errc::not_locked;
+    std::error_code why;
+    const std::vector<Key> keys = look(why);
+    if (why) return why;
+    const auto end = keys.begin() + static_cast<std::ptrdiff_t>(holding_of(keys));
+    const auto held = std::find_if(keys.begin(), end, [&](const Key& each) {
+      return each.created == static_cast<std::int64_t>(hold.number) && author_of(each).nonce == hold.nonce;
+    });
+    if (held == end) return errc::not_locked;
+    os::Process& process = session_->process();
+    // While one of several lives, the lock is not stale.
+    if (proof == Proof::stale && !std::all_of(keys.begin(), end, [&](const Key& each) {
+          return holder_of(each, process).verdict == Verdict::dead;
+        })) {
+      return errc::not_locked;
+    }
+    Transaction removing;
+    removing.when.push_back({.from = held->name, .created = held->created});
+    removing.then.push_back({.kind = Operation::Kind::erase, .range = {.from = held->name}});
+    const auto event = std::make_shared<Event>(process.system());
+    const auto pending = session_->begin(removing, nullptr, event, session_->patience());
+    if (!wait_for(*pending, *event, process.system(), session_->patience() + 1s)) {
+      return std::make_error_code(std::errc::host_unreachable);
+    }
+    const Answer& answer = pending->answer;
+    if (answer.why) return answer.why;
+    return answer.succeeded || answer.sent_before ? std::error_code() : errc::not_locked;
+  } catch (const std::bad_alloc&) {
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
+}
+
+Examination Scheme::examine(std::error_code& why) {
+  why.clear();
+  Examination seen;
+  std::string what;
+  const auto session = this->session(why, what);
+  if (!session) return seen;
+  session->examine(seen);
+  const bool works =
+      !seen.findings.empty() && std::none_of(seen.findings.begin(), seen.findings.end(),
+                                             [](const Finding& each) { return each.result == Finding::Result::fails; });
+  seen.scheme = seen.file_system.empty() ? "" : "etcd";
+  seen.why = works ? "every member answers" : "see what fails";
+  return seen;
+}
+
+}  // namespace lockfile::schemes::etcd
