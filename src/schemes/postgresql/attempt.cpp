@@ -1,0 +1,463 @@
+// Trying, waiting, holding, giving up.
+#include "schemes/postgresql/attempt.hpp"
+
+#include <lockfile/error.hpp>
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+namespace lockfile::schemes::postgresql {
+namespace {
+
+using namespace std::chrono_literals;
+using Progress = Connection::Progress;
+
+// A round trip is shorter than going to sleep in the wait loop and being woken. Who may wait is kept for so long at
+// most.
+constexpr auto a_moment = 50ms;
+// To take a wait back, before the session is closed instead.
+constexpr auto longest_withdrawal = 1s;
+// A look at a hold: then it cannot be told.
+constexpr auto longest_look = 2s;
+constexpr int most_clearings = 4;
+
+os::System& system() { return os::Process::current().system(); }
+
+Step no_memory() { return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}}; }
+
+}  // namespace
+
+std::optional<Step> SessionAttempt::own_answer(Connection& /*session*/) { return std::nullopt; }
+std::optional<Step> SessionAttempt::heard(Connection& /*session*/) { return std::nullopt; }
+
+Step SessionAttempt::step() noexcept {
+  try {
+    return try_step();
+  } catch (const std::bad_alloc&) {
+    return no_memory();
+  }
+}
+
+void SessionAttempt::await_answer() noexcept {
+  answer_by_ = system().now() + scheme_.place().patience;
+  if (!awaited_) ++scheme_.unanswered;
+  awaited_ = true;
+}
+
+void SessionAttempt::answered() noexcept {
+  if (awaited_) --scheme_.unanswered;
+  awaited_ = false;
+}
+
+void SessionAttempt::begin_hold() {
+  os::Process::current().part<Pool>().begin_hold(session_->backend(), request_.thread);
+  holds_as_ = session_->backend();
+}
+
+void SessionAttempt::end_hold() noexcept {
+  if (holds_as_ == 0) return;
+  os::Process::current().part<Pool>().end_hold(holds_as_);
+  holds_as_ = 0;
+}
+
+SessionAttempt::~SessionAttempt() {
+  answered();
+  end_hold();
+}
+
+Blocked SessionAttempt::blocked(const Connection& session, Progress progress) const {
+  Blocked blocked;
+  blocked.by = by_;
+  if (progress == Progress::writes) {
+    blocked.look_again = system().now() + 2ms;  // only while it connects
+  } else {
+    blocked.on.push_back(Watch::readable(session.descriptor()));
+    if (awaited_) blocked.look_again = answer_by_;
+  }
+  return blocked;
+}
+
+Step SessionAttempt::try_step() {
+  const Time began = system().now();
+  // Who only tries has no second step.
+  const Time patient_until = began + (request_.may_queue ? a_moment : scheme_.place().patience + a_moment);
+  if (state_ == State::pausing) {
+    if (began < again_at_) return Blocked{{}, again_at_, by_};
+    state_ = State::idle;
+  }
+  for (;;) {
+    if (state_ == State::idle) begin();
+    if (state_ == State::listening) {
+      if (auto step = heard(*session_)) return *std::move(step);
+      continue;
+    }
+    const Progress progress = session_->drive(state_ == State::waiting ? began : patient_until);
+    if (progress == Progress::broken) {
+      if (auto step = session_lost()) return *std::move(step);
+      continue;
+    }
+    if (progress != Progress::ready) {
+      if (awaited_ && system().now() >= answer_by_) {
+        return fail({std::make_error_code(std::errc::timed_out), "the server does not answer"});
+      }
+      return blocked(*session_, progress);
+    }
+    if (session_->failed()) {
+      Trouble trouble = session_->trouble();
+      if (session_->sql_state() == "40P01") trouble.what = "the server has found a cycle of waits";
+      return fail(std::move(trouble));
+    }
+    if (auto step = next()) return *std::move(step);
+  }
+}
+
+void SessionAttempt::begin() {
+  os::Process& process = os::Process::current();
+  if (!server_back_by_) session_ = process.part<Pool>().take(scheme_.place(), scheme_.reason());
+  was_idle_ = session_ != nullptr;
+  if (!session_) session_ = std::make_unique<Connection>(process, scheme_.place(), scheme_.reason());
+  state_ = State::opening;
+  looked_ = false;
+  channel_.clear();
+  begin_anew();
+  await_answer();
+}
+
+// An answer came, and no failure.
+std::optional<Step> SessionAttempt::next() {
+  switch (state_) {
+    case State::opening:
+      return set_up();
+    case State::telling:
+      session_->set_reason(scheme_.reason());
+      return set_up();
+    case State::naming:
+      return named();
+    case State::adding:
+      state_ = State::naming;
+      session_->ask(Statement::name, Arguments().add(scheme_.first_key()));
+      return std::nullopt;
+    case State::trying:
+      if (auto granted = tried(*session_)) return held(*granted);
+      return busy();
+    case State::looking:
+      return looked();
+    case State::waiting:
+      return waited(*session_);
+    case State::own:
+      return own_answer(*session_);
+    default:
+      return fail({std::make_error_code(std::errc::protocol_error), "an answer that was not expected"});
+  }
+}
+
+std::optional<Step> SessionAttempt::set_up() {
+  server_back_by_.reset();
+  if (session_->reason() != scheme_.reason()) {
+    state_ = State::telling;
+    session_->ask(Statement::record, Arguments().add(scheme_.reason()));
+  } else if (!session_->knows(scheme_.first_key())) {
+    state_ = State::naming;
+    session_->ask(Statement::name, Arguments().add(scheme_.first_key()));
+  } else {
+    ask_for_it();
+  }
+  return std::nullopt;
+}
+
+std::optional<Step> SessionAttempt::named() {
+  if (session_->rows() == 0) {
+    state_ = State::adding;
+    session_->ask(Statement::add_name, Arguments().add(scheme_.first_key()).add(scheme_.lock_name()));
+    return std::nullopt;
+  }
+  if (session_->text(0, 0) != scheme_.lock_name()) {
+    return fail({std::make_error_code(std::errc::file_exists),
+                 "'" + scheme_.lock_name() + "' and '" + std::string(session_->text(0, 0)) +
+                     "' have the same number in this database: rename one of them"});
+  }
+  session_->learn(scheme_.first_key());
+  ask_for_it();
+  return std::nullopt;
+}
+
+void SessionAttempt::ask_for_it() {
+  state_ = State::trying;
+  ask_try(*session_);
+}
+
+std::optional<Step> SessionAttempt::busy() {
+  if (looked_ && request_.may_queue) {
+    answered();
+    if (is_admitted()) return waited(*session_);
+    state_ = State::waiting;
+    ask_wait(*session_);
+    return std::nullopt;
+  }
+  looked_ = true;
+  state_ = State::looking;
+  session_->ask(Statement::locks, Arguments().add(scheme_.first_key()).add(scheme_.last_key()));
+  return std::nullopt;
+}
+
+std::optional<Step> SessionAttempt::looked() {
+  Seen seen = seen_in(*session_, system().now());
+  by_.reset();
+  // Our own session is there too, where it has been admitted.
+  const std::string own = std::to_string(session_->backend()) + "." + std::to_string(session_->backend_start());
+  for (Holder& each : seen.holders) {
+    if (each.nonce != own && !by_) by_ = std::move(each);
+  }
+  if (!by_ && !seen.waiting.empty()) by_ = std::move(seen.waiting.front());
+  if (!request_.may_queue && (by_ || is_admitted())) {
+    answered();
+    return Step(Blocked{{}, {}, by_});
+  }
+  if (by_ || is_admitted()) return busy();
+  ask_for_it();  // it has become free meanwhile
+  return std::nullopt;
+}
+
+Step SessionAttempt::held(Granted granted) {
+  answered();
+  begin_hold();
+  state_ = State::held;
+  by_.reset();
+  return granted;
+}
+
+Step SessionAttempt::fail(Trouble trouble) {
+  answered();
+  state_ = State::failed;
+  return Failed{trouble.why, std::move(trouble.what), {}};
+}
+
+// Whatever it had, it has no more: the server ends what a session holds before it lets another one have it.
+std::optional<Step> SessionAttempt::session_lost() {
+  const bool is_new = !was_idle_;
+  const bool waited = state_ == State::waiting || state_ == State::listening || state_ == State::own;
+  const bool never_stood = state_ == State::opening;
+  Trouble trouble = session_->trouble();
+  drop();
+  answered();
+  if (!is_new) return std::nullopt;  // anew, with a session that is new
+  const Time now = system().now();
+  if (waited) server_back_by_ = now + scheme_.place().patience;
+  // It waits on, at the end of the queue: a server that is started again refuses for a while.
+  if (server_back_by_ && now < *server_back_by_ && (waited || never_stood)) {
+    again_at_ = pauses_.next(system());
+    state_ = State::pausing;
+    return Step(Blocked{{}, again_at_, by_});
+  }
+  return fail(std::move(trouble));
+}
+
+void SessionAttempt::drop() noexcept {
+  end_hold();
+  session_.reset();
+  canceller_.reset();
+  state_ = State::idle;
+}
+
+std::optional<Blocked> SessionAttempt::withdraw() noexcept {
+  try {
+    return withdraw_further();
+  } catch (const std::bad_alloc&) {
+    answered();
+    drop();
+    return std::nullopt;
+  }
+}
+
+void SessionAttempt::begin_withdrawal() {
+  answered();
+  answer_by_ = system().now() + longest_withdrawal;
+  clearings_ = 0;
+  by_.reset();
+  server_back_by_.reset();
+  if (!session_ || !session_->is_set_up()) {
+    drop();
+    return;
+  }
+  if (!session_->is_asked()) {
+    clear();
+    return;
+  }
+  if (state_ != State::waiting) {
+    state_ = State::ending;  // the answer is on its way
+    return;
+  }
+  os::Process& process = os::Process::current();
+  state_ = State::cancelling;
+  canceller_ = process.part<Pool>().take(scheme_.place(), scheme_.reason());
+  if (!canceller_) canceller_ = std::make_unique<Connection>(process, scheme_.place(), scheme_.reason());
+  if (canceller_->is_set_up()) {
+    canceller_->ask(Statement::cancel, Arguments().add(session_->backend()).add(session_->backend_start()));
+  }
+}
+
+// What a statement answers says nothing of what it has taken: of 109 lock statements that said "cancelled", 25 held
+// the lock. So everything is given up, until a statement that does so has succeeded.
+void SessionAttempt::clear() {
+  state_ = State::clearing;
+  ++clearings_;
+  if (channel_.empty()) {
+    session_->ask(Statement::unlock_all);
+  } else {
+    session_->ask("UNLISTEN *; SELECT pg_advisory_unlock_all()");
+  }
+}
+
+std::optional<Blocked> SessionAttempt::withdraw_further() {
+  if (!is_withdrawing()) begin_withdrawal();
+  const Time patient_until = system().now() + 20ms;
+  while (state_ != State::idle) {
+    Connection& asked = state_ == State::cancelling ? *canceller_ : *session_;
+    const Progress progress = asked.drive(patient_until);
+    if (progress == Progress::reads || progress == Progress::writes) {
+      if (system().now() < answer_by_) return blocked(asked, progress);
+      drop();
+    } else if (progress == Progress::broken || (state_ == State::cancelling && asked.failed())) {
+      drop();
+    } else if (state_ == State::cancelling) {
+      if (asked.rows() == 0 && !asked.has_answer()) {
+        asked.ask(Statement::cancel, Arguments().add(session_->backend()).add(session_->backend_start()));
+        continue;
+      }
+      os::Process::current().part<Pool>().give(std::move(canceller_));
+      state_ = State::ending;
+    } else if (state_ == State::ending) {
+      clear();
+    } else if (!asked.failed()) {
+      os::Process::current().part<Pool>().give(std::move(session_));
+      drop();
+    } else if (clearings_ < most_clearings) {
+      clear();  // the cancellation came late, and met this
+    } else {
+      drop();
+    }
+  }
+  channel_.clear();
+  return std::nullopt;
+}
+
+std::error_code SessionAttempt::release() noexcept {
+  try {
+    lost_.clear();
+    if (!session_) return code_of_lost();
+    const Time until = system().now() + scheme_.place().patience;
+    Progress progress = session_->drive(until);  // a look may be on its way yet
+    if (progress == Progress::ready) {
+      end_hold();
+      ask_release(*session_);
+      progress = session_->drive(until);
+    }
+    if (progress == Progress::broken) {
+      drop();
+      return code_of_lost();
+    }
+    if (progress != Progress::ready) {
+      drop();  // the server lets go when it finds the session closed
+      return std::make_error_code(std::errc::timed_out);
+    }
+    if (session_->failed()) {
+      const std::error_code why = session_->trouble().why;
+      drop();
+      return why;
+    }
+    const bool was_ours = session_->number(0, 0) != 0;
+    os::Process::current().part<Pool>().give(std::move(session_));
+    drop();
+    return was_ours ? std::error_code() : code_of_lost();
+  } catch (const std::bad_alloc&) {
+    drop();
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
+}
+
+std::error_code SessionAttempt::code_of_lost() noexcept {
+  try {
+    std::error_code unsure;
+    return scheme_.holders(unsure).empty() ? errc::not_locked : errc::not_my_lock;
+  } catch (const std::bad_alloc&) {
+    return errc::not_locked;
+  }
+}
+
+// The session's own word, by way of the server: then both ends know of each other.
+bool SessionAttempt::still_held(std::error_code& why) noexcept {
+  why.clear();
+  try {
+    if (!session_) return false;
+    const Time until = system().now() + std::min<std::chrono::milliseconds>(longest_look, scheme_.place().patience);
+    Progress progress = session_->drive(until);
+    if (progress == Progress::ready) {
+      session_->ask(Statement::alive);
+      progress = session_->drive(until);
+    }
+    if (progress == Progress::reads || progress == Progress::writes) {
+      why = std::make_error_code(std::errc::timed_out);
+      return false;
+    }
+    if (progress == Progress::broken || session_->failed() || session_->number(0, 0) != session_->backend()) {
+      drop();
+      return false;
+    }
+    return true;
+  } catch (const std::bad_alloc&) {
+    why = std::make_error_code(std::errc::not_enough_memory);
+    return false;
+  }
+}
+
+std::span<const Watch> SessionAttempt::lost() noexcept {
+  try {
+    lost_.clear();
+    if (session_) lost_.push_back(Watch::readable(session_->descriptor()));
+    return lost_;
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
+}
+
+void SessionAttempt::abandon() noexcept {
+  lost_.clear();
+  drop();  // in a forked child a session that ends says nothing
+}
+
+bool SessionAttempt::reuse(const Request& request) noexcept {
+  if (session_ || state_ != State::idle) return false;
+  request_ = request;
+  by_.reset();
+  server_back_by_.reset();
+  return true;
+}
+
+Arguments LockAttempt::key_and_thread() const noexcept { return Arguments().add(key()).add(request().thread); }
+
+Granted LockAttempt::granted(const Connection& session) const noexcept {
+  if (request().mode == Mode::shared) return {};
+  return {.fence = fence_of(session.timeline(), session.number(0, 0))};
+}
+
+void LockAttempt::ask_try(Connection& session) {
+  session.ask(request().mode == Mode::shared ? Statement::try_shared : Statement::try_exclusive, key_and_thread());
+}
+
+std::optional<Granted> LockAttempt::tried(Connection& session) {
+  if (session.is_null(0, 0)) return std::nullopt;
+  return granted(session);
+}
+
+void LockAttempt::ask_wait(Connection& session) {
+  session.ask(request().mode == Mode::shared ? Statement::wait_shared : Statement::wait_exclusive, key_and_thread());
+}
+
+std::optional<Step> LockAttempt::waited(Connection& session) { return held(granted(session)); }
+
+void LockAttempt::ask_release(Connection& session) {
+  session.ask(request().mode == Mode::shared ? Statement::unlock_shared : Statement::unlock, Arguments().add(key()));
+}
+
+}  // namespace lockfile::schemes::postgresql

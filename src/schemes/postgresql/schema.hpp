@@ -1,0 +1,26 @@
+// What stands in the database, and what a session is asked: all SQL of this scheme.
+#pragma once
+
+#include "schemes/postgresql/connection.hpp"
+
+#include <string>
+
+namespace lockfile::schemes::postgresql {
+
+/// Of schema `lockfile`; the table `lockfile.meta` has it.
+inline constexpr int schema_version = 1;
+inline constexpr int oldest_server = 120000;
+
+/// Makes the schema where it is missing: one transaction.
+[[nodiscard]] const std::string& schema_text();
+
+/// The first question of every session: its process, whether the server is a standby, the timeline, when the process
+/// began; and the version of the schema.
+[[nodiscard]] const char* greeting() noexcept;
+[[nodiscard]] const char* greeting_without_schema() noexcept;
+
+/// The settings of a session, its statements, and its record. `record`: `(..)`, quoted.
+[[nodiscard]] std::string settling(int server_version, const std::string& server_options, const std::string& record);
+[[nodiscard]] const char* name_of(Statement statement) noexcept;
+
+}  // namespace lockfile::schemes::postgresql
