@@ -160,6 +160,7 @@ os::Result<std::uint64_t> LayeredSystem::process_start(std::int64_t pid) noexcep
 }
 os::Result<std::string> LayeredSystem::boot_id() {
   if (const int error = ask(Call::boot_id)) return {{}, error};
+  if (!boot.empty()) return {boot, 0};
   return below_.boot_id();
 }
 os::Result<std::uint64_t> LayeredSystem::pid_namespace() noexcept {

@@ -20,6 +20,8 @@ class LayeredSystem : public os::System {
   /// Instead of the host's name and its file system, before a process is made of it.
   std::string host;
   std::optional<os::FileSystem> mounted;
+  /// Instead of the boot's, likewise.
+  std::string boot;
   /// Instead of the system's random numbers: names that a test can foresee.
   std::function<std::uint64_t()> random_source;
   /// Instead of the time since boot: a clock that a test sets.

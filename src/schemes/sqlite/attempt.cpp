@@ -231,7 +231,11 @@ Step Attempt::busy(const Refusal& refusal) {
   Blocked blocked;
   blocked.look_again = now + 200us + std::chrono::microseconds(system.random() % 600);
   const bool slow = !request_.may_queue || now - writer_since_ >= slow_writer;
-  if (slow && database_) blocked.by = database_->writer(writer_);
+  if (slow) {
+    Refusal unsure;
+    const auto database = scheme_.database(Database::For::looking, unsure);
+    if (database) blocked.by = database->writer(writer_);
+  }
   if (slow) blocked.look_again = os::Backoff(10ms, 10ms).next(system);
   return blocked;
 }
