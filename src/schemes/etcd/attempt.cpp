@@ -283,7 +283,9 @@ std::optional<Step> Attempt::wait() {
     const auto over = system().readable(each.source().descriptor());
     return over.ok() && over.value;
   });
-  if (!look_again_ && !died && !before_->fired && !before_->look && !own_->look) return blocked();
+  // One look for both that began late: the own key's watch was begun after the other one, and says so too.
+  const bool began_late = (before_->look && own_->began != 0) || own_->look;
+  if (!look_again_ && !died && !before_->fired && !began_late) return blocked();
   look();
   return std::nullopt;
 }

@@ -19,6 +19,7 @@
 #include <deque>
 #include <fstream>
 #include <functional>
+#include <mutex>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -1147,10 +1148,27 @@ namespace {
 // a forked child as the parent left it, and of no use there.
 std::atomic<std::int64_t> user_of_grpc{0};
 
-// Before the destructors of gRPC's own statics run: the session's thread must not be inside of them.
+// All sessions of this program.
+struct Everybody {
+  std::mutex mutex;
+  std::vector<std::weak_ptr<Session>> sessions;
+};
+Everybody& everybody() {
+  static auto* const all = new Everybody;  // NOLINT(cppcoreguidelines-owning-memory): used while statics are destroyed
+  return *all;
+}
+
+// Before the destructors of gRPC's own statics run: no session's thread may be inside of them.
 void end_at_exit() {
-  os::Process* const process = os::Process::real();
-  if (process != nullptr && process->is_caller()) process->part<Sessions>().end();
+  if (user_of_grpc != os::real_system().process_id()) return;
+  std::vector<std::weak_ptr<Session>> all;
+  {
+    const std::lock_guard guard(everybody().mutex);
+    all.swap(everybody().sessions);
+  }
+  for (const auto& each : all) {
+    if (const auto session = each.lock()) session->end();
+  }
 }
 
 }  // namespace
@@ -1179,7 +1197,13 @@ std::shared_ptr<Session> Sessions::get(const Cluster& cluster, std::error_code& 
   }
   if (before == 0) (void)std::atexit(end_at_exit);
   try {
-    return sessions_.emplace(cluster, std::make_shared<Session>(process_, cluster)).first->second;
+    auto session = std::make_shared<Session>(process_, cluster);
+    {
+      const std::lock_guard all(everybody().mutex);
+      std::erase_if(everybody().sessions, [](const auto& each) { return each.expired(); });
+      everybody().sessions.push_back(session);
+    }
+    return sessions_.emplace(cluster, std::move(session)).first->second;
   } catch (const std::system_error& error) {
     why = error.code();
     what = error.what();

@@ -1,0 +1,393 @@
+// What goes wrong with the usual recipes for locks in etcd, tried on this one.
+#include "etcd/cluster.hpp"
+#include "schemes/catalogue.hpp"
+#include "schemes/etcd/scheme.hpp"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <future>
+#include <iomanip>
+#include <sstream>
+
+namespace lockfile::testing {
+namespace {
+
+namespace etcd = schemes::etcd;
+
+class Traps : public ::testing::Test {
+ protected:
+  void SetUp() override { NEEDS(address_.empty() ? "the environment names no server" : ""); }
+
+  [[nodiscard]] std::unique_ptr<Lock> lock(const Options& options = {}) const { return open(address_, options); }
+
+  // The session that locks of that process have there.
+  [[nodiscard]] std::shared_ptr<etcd::Session> session_of(Client& client) const {
+    const auto parsed = std::get<Address>(parse_address(address_));
+    const etcd::Place place = etcd::place_of({parsed.place, parsed.name}, {});
+    std::error_code why;
+    std::string what;
+    return client.process().part<etcd::Sessions>().get(place.cluster, why, what);
+  }
+
+  void revoke_lease_of(Client& client) const {
+    std::ostringstream id;
+    id << std::hex << session_of(client)->lease()->id;
+    (void)ctl("lease revoke " + id.str());
+  }
+
+  // Until so many keys stand.
+  [[nodiscard]] std::vector<std::string> wait_for_keys(std::size_t count) const {
+    const auto give_up = std::chrono::steady_clock::now() + stuck;
+    std::vector<std::string> keys;
+    do {
+      keys = keys_of(address_);
+    } while (keys.size() != count && std::chrono::steady_clock::now() < give_up);
+    EXPECT_EQ(keys.size(), count);
+    return keys;
+  }
+
+  std::string address_ = shared_address(::testing::UnitTest::GetInstance()->current_test_info()->name());
+  Client one_;
+  Client other_{"somewhere"};
+};
+
+// A waiter of `client`, and what it says when it holds.
+struct Waiting {
+  Waiting(Client& client, const std::string& address, const Options& options = {}) {
+    auto promise = std::make_shared<std::promise<std::uint64_t>>();
+    held = promise->get_future();
+    thread = client.begin([this, address, options, promise] {
+      const auto lock = open(address, options);
+      lock->acquire(for_ever);
+      promise->set_value(lock->holder().value().number);
+      go_on.get_future().wait();
+      lock->unlock();
+    });
+  }
+  ~Waiting() { end(); }
+  void end() {
+    if (!thread.joinable()) return;
+    go_on.set_value();
+    thread.join();
+  }
+  [[nodiscard]] bool holds() { return held.wait_for(0s) == std::future_status::ready; }
+  std::future<std::uint64_t> held;
+  std::promise<void> go_on;
+  std::thread thread;
+};
+
+TEST_F(Traps, the_catalogue_says_what_the_scheme_says) {
+  Traits promised = schemes::find_engine("etcd")->described.promises;
+  promised.queues = true;
+  one_.run([&] {
+    const std::unique_ptr<Scheme> scheme(schemes::find_engine("etcd")->make({"localhost:1/test", "a"}, {}));
+    const Traits traits = scheme->traits();
+    for (const Promise& each : promises()) EXPECT_EQ(traits.*each.is, promised.*each.is) << each.name;
+    EXPECT_TRUE(traits.queues);
+  });
+}
+
+// The requests of a wait: its key, who holds (the lock object asks for a deadlock), and one look when the other has
+// left. A watch from a revision that is past would be answered late, or would need looks in between.
+TEST_F(Traps, a_release_that_follows_the_wait_at_once_is_told_by_the_watch) {
+  one_.run([&] {
+    const auto holder = lock();
+    constexpr int rounds = 20;
+    for (int round = 0; round < rounds; ++round) {
+      holder->acquire(for_ever);
+      Waiting waiter(other_, address_);
+      (void)wait_for_keys(2);
+      const std::uint64_t before = round == 0 ? 0 : session_of(other_)->transactions();
+      holder->release();
+      ASSERT_EQ(waiter.held.wait_for(stuck), std::future_status::ready);
+      if (round != 0) {
+        // One look at least; who comes to wait may look once more, and `holder()` looks.
+        EXPECT_LE(session_of(other_)->transactions() - before, 4U);
+      }
+      waiter.end();
+    }
+  });
+}
+
+TEST_F(Traps, a_watch_begins_after_the_present_and_is_told_what_it_missed) {
+  one_.run([&] {
+    const auto session = session_of(one_);
+    const auto event = std::make_shared<etcd::Event>(one_.system());
+    const auto lease = session->ask_for_lease(event);
+    ASSERT_TRUE(etcd::wait_for(*lease, *event, one_.system(), stuck));
+    const auto put = [&](const std::string& key) {
+      etcd::Transaction putting;
+      putting.then.push_back({.kind = etcd::Operation::Kind::put, .range = {.from = key}, .value = "x"});
+      const auto pending = session->begin(putting, session->lease(), event, stuck);
+      EXPECT_TRUE(etcd::wait_for(*pending, *event, one_.system(), stuck));
+      return pending->answer.revision;
+    };
+    const std::string key = address_ + "/watched";
+    const std::int64_t first = put(key);
+    const auto began = [&](const etcd::Watching& watching) {
+      const auto give_up = std::chrono::steady_clock::now() + stuck;
+      while (watching.began == 0 && std::chrono::steady_clock::now() < give_up) {
+        event->wait_until(std::chrono::steady_clock::now() + quiescent);
+      }
+      return watching.began.load();
+    };
+    // Of the last revision: there is nothing to look at.
+    auto now = session->watch(key, "", false, first, session->lease(), event);
+    const std::int64_t at = began(*now);
+    EXPECT_EQ(now->look, at > first);
+    // Somebody has written since: once, and it goes on from the present.
+    const std::int64_t second = put(address_ + "/another");
+    auto late = session->watch(key, "", false, first, session->lease(), event);
+    EXPECT_GE(began(*late), second);
+    EXPECT_TRUE(late->look);
+    EXPECT_FALSE(late->fired);
+    session->end_watch(now);
+    session->end_watch(late);
+  });
+}
+
+TEST_F(Traps, a_waiter_whose_lease_ends_in_the_queue_is_not_granted) {
+  one_.run([&] {
+    const auto holder = lock();
+    holder->acquire(for_ever);
+    Waiting waiter(other_, address_);
+    const auto before = wait_for_keys(2);
+    revoke_lease_of(other_);
+    // It lines up anew.
+    std::vector<std::string> after = wait_for_keys(2);
+    while (after[1] == before[1]) after = wait_for_keys(2);
+    EXPECT_FALSE(waiter.holds());
+    holder->release();
+    ASSERT_EQ(waiter.held.wait_for(stuck), std::future_status::ready);
+    EXPECT_EQ(keys_of(address_), std::vector<std::string>{after[1]}) << "it holds by a key that stands";
+  });
+}
+
+TEST_F(Traps, a_waiter_whose_key_is_deleted_lines_up_anew) {
+  one_.run([&] {
+    const auto holder = lock();
+    holder->acquire(for_ever);
+    Waiting waiter(other_, address_);
+    const auto before = wait_for_keys(2);
+    (void)ctl("del '" + before[1] + "'");
+    std::vector<std::string> after = wait_for_keys(2);
+    while (after[1] == before[1]) after = wait_for_keys(2);
+    EXPECT_FALSE(waiter.holds());
+    holder->release();
+    ASSERT_EQ(waiter.held.wait_for(stuck), std::future_status::ready);
+    EXPECT_EQ(keys_of(address_), std::vector<std::string>{after[1]});
+  });
+}
+
+TEST_F(Traps, a_waiter_in_mid_queue_that_leaves_lets_nobody_in) {
+  one_.run([&] {
+    const auto holder = lock();
+    holder->acquire(for_ever);
+    std::stop_source stop;
+    std::promise<std::error_code> left;
+    std::thread middle = other_.begin([&] {
+      const auto mine = lock();
+      std::error_code code;
+      mine->acquire(Wait(for_ever, stop.get_token()), code);
+      left.set_value(code);
+    });
+    (void)wait_for_keys(2);
+    Waiting last(other_, address_);
+    (void)wait_for_keys(3);
+    stop.request_stop();
+    EXPECT_EQ(left.get_future().get(), errc::stopped);
+    middle.join();
+    (void)wait_for_keys(2);
+    EXPECT_FALSE(last.holds());
+    holder->release();
+    ASSERT_EQ(last.held.wait_for(stuck), std::future_status::ready);
+  });
+}
+
+TEST_F(Traps, a_holder_whose_lease_is_taken_away_is_told) {
+  one_.run([&] {
+    const auto holder = lock();
+    holder->acquire(for_ever);
+    const LeaseKeeper keeper(*holder);
+    std::promise<void> told;
+    const std::stop_callback callback(keeper.lost(), [&] { told.set_value(); });
+    revoke_lease_of(one_);
+    ASSERT_EQ(told.get_future().wait_for(stuck), std::future_status::ready);
+    EXPECT_FALSE(holder->i_am_locking());
+    EXPECT_EQ(code_of_release(*holder), errc::not_locked);
+  });
+}
+
+TEST_F(Traps, a_holder_that_is_broken_is_told_and_spares_the_next_one) {
+  one_.run([&] {
+    const auto holder = lock();
+    holder->acquire(for_ever);
+    const LeaseKeeper keeper(*holder);
+    std::promise<void> told;
+    const std::stop_callback callback(keeper.lost(), [&] { told.set_value(); });
+    std::unique_ptr<Lock> next;
+    other_.run([&] { EXPECT_TRUE(lock()->break_lock()); });
+    Waiting waiter(other_, address_);
+    ASSERT_EQ(waiter.held.wait_for(stuck), std::future_status::ready);
+    ASSERT_EQ(told.get_future().wait_for(stuck), std::future_status::ready);
+    EXPECT_EQ(code_of_release(*holder), errc::not_my_lock);
+    EXPECT_EQ(keys_of(address_).size(), 1U);
+  });
+}
+
+// The holder's clock says that its lease is over while the server keeps it still.
+TEST_F(Traps, a_lease_ends_by_our_clock_before_it_ends_by_the_servers) {
+  std::atomic<std::int64_t> ahead = 0;
+  one_.system().boot_clock = [&] { return os::real_system().since_boot() + std::chrono::nanoseconds(ahead); };
+  one_.run([&] {
+    const auto holder = lock({.lease = 20s});
+    holder->acquire(for_ever);
+    EXPECT_LT(holder->lease_left().value(), 20s);
+    const LeaseKeeper keeper(*holder);
+    std::promise<void> told;
+    const std::stop_callback callback(keeper.lost(), [&] { told.set_value(); });
+    ahead = std::chrono::nanoseconds(20s).count();
+    ASSERT_EQ(told.get_future().wait_for(stuck), std::future_status::ready);
+    EXPECT_FALSE(holder->i_am_locking());
+    EXPECT_EQ(keys_of(address_).size(), 1U) << "nobody else can have been granted it yet";
+    other_.run([&] { EXPECT_FALSE(lock()->try_lock()); });
+    EXPECT_EQ(code_of_release(*holder), errc::not_locked);
+    EXPECT_EQ(keys_of(address_).size(), 0U) << "its holder has left, so nobody need wait for the lease";
+    holder->acquire(0s);
+    EXPECT_TRUE(holder->i_am_locking());
+  });
+}
+
+TEST_F(Traps, a_compaction_during_a_wait_changes_nothing) {
+  one_.run([&] {
+    const auto holder = lock();
+    holder->acquire(for_ever);
+    Waiting waiter(other_, address_);
+    (void)wait_for_keys(2);
+    (void)ctl("put unrelated 1");
+    const std::string status = ctl("get unrelated -w fields");
+    const std::size_t at = status.find("\"Revision\" : ");
+    (void)ctl("compact " + status.substr(at + 13, status.find('\n', at) - at - 13));
+    EXPECT_FALSE(waiter.holds());
+    holder->release();
+    ASSERT_EQ(waiter.held.wait_for(stuck), std::future_status::ready);
+  });
+}
+
+TEST_F(Traps, a_name_does_not_reach_into_those_that_go_on_behind_it) {
+  one_.run([&] {
+    const auto holder = lock();
+    holder->acquire(for_ever);
+    for (const std::string behind : {"/x", "/lock/x", "/s", "%2Fx"}) {
+      const auto another = open(address_ + behind);
+      EXPECT_TRUE(another->try_lock()) << behind;
+      another->unlock();
+    }
+    Semaphore beside = open_semaphore(address_, 1);
+    EXPECT_TRUE(beside.acquire(1, 0s));
+    EXPECT_TRUE(holder->i_am_locking());
+  });
+}
+
+TEST_F(Traps, addresses_that_cannot_be_are_refused) {
+  one_.run([] {
+    for (const std::string bad : {"etcd://h//a", "etcd://h/p//a", "etcd://h,/a", "etcd://u@h/a", "etcd://h:/a"}) {
+      EXPECT_THROW((void)open(bad), LockFailed) << bad;
+    }
+  });
+}
+
+TEST_F(Traps, a_forked_child_holds_nothing_and_is_told_why_it_cannot) {
+  const auto mine = lock();
+  mine->acquire(for_ever);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::error_code code;
+    if (mine->i_am_locking() || mine->fence() != 0) ::_exit(1);
+    if (mine->acquire(0s, code) || code != std::errc::operation_not_supported) ::_exit(2);
+    try {
+      open(address_)->acquire(0s);
+      ::_exit(3);
+    } catch (const LockFailed& error) {
+      if (std::string_view(error.what()).find("exec") == std::string_view::npos) ::_exit(4);
+    }
+    std::exit(0);  // with everything that runs at an end
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(mine->i_am_locking());
+  mine->release();
+  EXPECT_EQ(keys_of(address_).size(), 0U);
+}
+
+TEST_F(Traps, a_program_that_ends_with_a_hold_leaves_nothing) {
+  Peer peer(ETCD_PEER, peer_arguments(address_, 60s));
+  ASSERT_TRUE(peer.ask("acquire").starts_with("held "));
+  peer.tell("exit");
+  (void)peer.wait();
+  EXPECT_EQ(keys_of(address_).size(), 0U);
+}
+
+TEST_F(Traps, of_many_waiters_a_release_wakes_one) {
+  constexpr std::size_t waiters = 60;
+  one_.run([&] {
+    const auto holder = lock();
+    holder->acquire(for_ever);
+    std::vector<std::thread> all;
+    std::atomic<std::size_t> inside = 0;
+    std::atomic<std::size_t> together = 0;
+    for (std::size_t i = 0; i < waiters; ++i) {
+      all.push_back(other_.begin([&] {
+        const auto mine = lock();
+        mine->acquire(for_ever);
+        if (++inside != 1) ++together;
+        --inside;
+        mine->release();
+      }));
+    }
+    (void)wait_for_keys(waiters + 1);
+    holder->release();
+    for (std::thread& each : all) each.join();
+    EXPECT_EQ(together, 0U);
+    // Each: its key, who holds, a look because others came meanwhile, the look that grants it, its release. Were all
+    // woken by each release there would be a look for every pair of them.
+    EXPECT_LE(session_of(other_)->transactions(), 5 * waiters);
+  });
+}
+
+TEST_F(Traps, units_are_given_in_order_and_a_release_wakes_one) {
+  constexpr std::size_t waiters = 20;
+  one_.run([&] {
+    Semaphore mine = open_semaphore(address_, 3);
+    auto two = mine.acquire(2);
+    auto one = mine.acquire(1);
+    EXPECT_EQ(mine.holders().size(), 3U);
+    std::vector<std::thread> all;
+    std::atomic<std::size_t> units = 0;
+    std::atomic<std::size_t> too_many = 0;
+    for (std::size_t i = 0; i < waiters; ++i) {
+      all.push_back(other_.begin([&, i] {
+        const std::size_t wanted = 1 + i % 3;
+        Semaphore theirs = open_semaphore(address_, 3);
+        auto held = theirs.acquire(wanted);
+        if (units.fetch_add(wanted) + wanted > 3) ++too_many;
+        units -= wanted;
+        held.release();
+      }));
+    }
+    (void)wait_for_keys(waiters + 2);
+    one.release();
+    two.release();
+    for (std::thread& each : all) each.join();
+    EXPECT_EQ(too_many, 0U);
+    EXPECT_EQ(keys_of(address_).size(), 0U);
+    // And a change of the key where it has waited.
+    EXPECT_LE(session_of(other_)->transactions(), 9 * waiters);
+  });
+}
+
+}  // namespace
+}  // namespace lockfile::testing
