@@ -84,13 +84,20 @@ std::string output_of(const std::string& command) {
 
 Cluster::Cluster(std::size_t members, Where where) {
   for (std::size_t i = 0; i < members; ++i) members_.push_back({"127.0.0.1", free_port(), free_port(), {}, -1});
-  if (where == Where::namespaces) make_spaces();
-  if (::geteuid() == 0) std::filesystem::permissions(scratch_.path(), std::filesystem::perms::all);
-  for (std::size_t i = 0; i < members; ++i) start(i);
-  for (std::size_t i = 0; i < members; ++i) wait_until_serving(i);
+  try {
+    if (where == Where::namespaces) make_spaces();
+    if (::geteuid() == 0) std::filesystem::permissions(scratch_.path(), std::filesystem::perms::all);
+    for (std::size_t i = 0; i < members; ++i) start(i);
+    for (std::size_t i = 0; i < members; ++i) wait_until_serving(i);
+  } catch (...) {
+    end();
+    throw;
+  }
 }
 
-Cluster::~Cluster() {
+Cluster::~Cluster() { end(); }
+
+void Cluster::end() noexcept {
   for (std::size_t i = 0; i < members_.size(); ++i) {
     if (members_[i].pid > 0) kill(i);
   }
@@ -102,8 +109,10 @@ Cluster::~Cluster() {
 
 // A bridge in our own namespace, and each member at the other end of a cable. 198.18.0.0/15 is for tests (RFC 2544).
 void Cluster::make_spaces() {
-  const std::string mark = std::to_string(::getpid() % 100000);
-  const std::string net = "198.18." + std::to_string(::getpid() % 250) + ".";
+  static int made = 0;
+  ++made;
+  const std::string mark = std::to_string(::getpid() % 100000) + "n" + std::to_string(made);
+  const std::string net = "198.18." + std::to_string((::getpid() + made) % 250) + ".";
   bridge_ = "lfe" + mark;
   run("ip link add " + bridge_ + " type bridge");
   run("ip addr add " + net + "254/24 dev " + bridge_);

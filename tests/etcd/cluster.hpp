@@ -76,6 +76,7 @@ class Cluster {
   [[nodiscard]] std::string client_url(const Member& member) const;
   [[nodiscard]] std::string peer_url(const Member& member) const;
   void make_spaces();
+  void end() noexcept;
 
   Scratch scratch_;
   std::vector<Member> members_;

@@ -291,6 +291,20 @@ TEST_F(Traps, a_name_does_not_reach_into_those_that_go_on_behind_it) {
   });
 }
 
+TEST_F(Traps, an_examination_tells_of_members_quota_and_leases) {
+  one_.run([&] {
+    std::error_code code;
+    const Examination seen = examine_place(address_, code);
+    EXPECT_EQ(code, std::error_code());
+    EXPECT_TRUE(seen.file_system.starts_with("etcd 3.")) << seen.file_system;
+    for (const std::string what : {"member ", "quota", "lease"}) {
+      EXPECT_TRUE(std::any_of(seen.findings.begin(), seen.findings.end(), [&](const Finding& each) {
+        return each.what.starts_with(what) && each.result == Finding::Result::works;
+      })) << what;
+    }
+  });
+}
+
 TEST_F(Traps, addresses_that_cannot_be_are_refused) {
   one_.run([] {
     for (const std::string bad : {"etcd://h//a", "etcd://h/p//a", "etcd://h,/a", "etcd://u@h/a", "etcd://h:/a"}) {

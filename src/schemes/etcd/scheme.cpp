@@ -194,6 +194,7 @@ Examination Scheme::examine(std::error_code& why) {
   const auto session = this->session(why, what);
   if (!session) return seen;
   session->examine(seen);
+  if (seen.file_system.empty()) why = std::make_error_code(std::errc::host_unreachable);
   const bool works =
       !seen.findings.empty() && std::none_of(seen.findings.begin(), seen.findings.end(),
                                              [](const Finding& each) { return each.result == Finding::Result::fails; });

@@ -464,6 +464,8 @@ class Session::Client {
   void answered(Call& call) {
     const bool time_left = !ending_ && system_.now() < call.deadline;
     if (!call.status.ok() && time_left && is_worth_another(call.status)) {
+      // A member that is silent is so on its streams too, and they say nothing of it for longer.
+      if (call.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) leave_streams_at(call.endpoint);
       leave(call.endpoint);
       // At once to those that have not been asked yet.
       const bool all_asked = call.times_sent % endpoints_.size() == 0;
@@ -661,8 +663,10 @@ class Session::Client {
 
   void leave_streams_at(std::size_t endpoint) {
     leave(endpoint);
-    if (renewals_ != nullptr) std::exchange(renewals_, nullptr)->cancel();
-    asked_at_ = nanoseconds::zero();
+    if (renewals_ != nullptr && renewals_->endpoint() == endpoint) {
+      std::exchange(renewals_, nullptr)->cancel();
+      asked_at_ = nanoseconds::zero();
+    }
     if (watch_stream_ != nullptr && watch_stream_->endpoint() == endpoint && endpoints_.size() > 1) {
       std::exchange(watch_stream_, nullptr)->cancel();
       watches_ended();
