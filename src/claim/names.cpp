@@ -55,7 +55,7 @@ std::optional<LineName> line_name_at(std::string_view name, std::size_t at) {
   const std::string_view boot = name.substr(0, boot_part_length);
   if (boot.size() != boot_part_length || !is_hex(boot)) return std::nullopt;
   name.remove_prefix(boot_part_length);
-  if (!name.empty() && name != ".kernel" && name != ".flock") return std::nullopt;
+  if (!name.empty() && name != ".kernel" && name != ".flock" && name != ".shm") return std::nullopt;
   return LineName{std::string(prefix), std::string(boot), std::string(name.substr(name.empty() ? 0 : 1))};
 }
 

@@ -28,7 +28,9 @@ std::unique_ptr<Scheme> kernel_file(FilePath path, const Options& options) {
 }
 
 std::unique_ptr<Scheme> shared_memory_file(FilePath path, const Options& options) {
-  return std::make_unique<shared_memory::Scheme>(std::move(path), options);
+  const std::string name = path.name;
+  return std::make_unique<LinedScheme>(std::make_unique<shared_memory::Scheme>(std::move(path), options), name, "shm",
+                                       options);
 }
 
 constexpr std::string_view not_proved = "the death of a holder on another host cannot be proved";

@@ -5,6 +5,7 @@
 
 #include <lockfile/scheme.hpp>
 
+#include <cstdint>
 #include <memory>
 
 namespace lockfile::schemes {
@@ -15,6 +16,20 @@ class FileScheme : public Scheme {
   [[nodiscard]] virtual os::Result<std::shared_ptr<claim::Directory>> resolve() = 0;
   /// The one that was found last, without a look; null: none yet.
   [[nodiscard]] virtual std::shared_ptr<claim::Directory> directory() const noexcept = 0;
+
+  // A sign, in the lock itself, that somebody stands in line, for schemes that can look at it without a system call.
+  // Who lines up gives the sign before it looks at the lock, and a holder looks for the sign after its release; so
+  // either the one sees the lock free, or the other sees the sign.
+
+  /// Has it one? Then who stands in line and is blocked by somebody is told of every change, and needs no looks of its
+  /// own.
+  [[nodiscard]] virtual bool has_sign() const noexcept { return false; }
+  /// Which sign there is; 0: nobody stands in line. Schemes that have none always say that somebody may.
+  [[nodiscard]] virtual std::uint64_t sign_of_waiters() noexcept { return 1; }
+  /// Somebody has lined up, and `sign_of_waiters` is another one than before.
+  virtual void give_sign() noexcept {}
+  /// Nobody stood there after that sign was seen. Without effect when another one has been given since.
+  virtual void take_sign_away(std::uint64_t /*seen*/) noexcept {}
 };
 
 }  // namespace lockfile::schemes

@@ -81,14 +81,7 @@ class Line : public Law {
 
   bool told_ = false;
 };
-// Of the schemes before which there is a line: not shared memory, which has none yet.
-std::vector<Variant> variants_with_a_line() {
-  std::vector<Variant> all(variants().begin(), variants().end());
-  all.insert(all.end(), kernel_variants().begin(), kernel_variants().end());
-  return all;
-}
-INSTANTIATE_TEST_SUITE_P(every, Line, ::testing::ValuesIn(variants_with_a_line()),
-                         [](const auto& each) { return std::string(each.param.name); });
+LOCKFILE_FOR_ALL_SCHEMES(Line);
 
 #define IF_ORDERED \
   if (told_) return
@@ -319,9 +312,7 @@ TEST_P(Line, leaves_nothing_behind_when_all_have_left) {
     EXPECT_EQ(one->ask("drop"), "dropped");
     EXPECT_EQ(two->ask("drop"), "dropped");
   }
-  auto left = scratch_.names();
-  std::erase(left, "a");  // a kernel lock's file stays
-  EXPECT_EQ(left, std::vector<std::string>());
+  EXPECT_EQ(scratch_.names(), what_stays());
 }
 
 TEST_P(Line, of_the_killed_is_cleaned_by_doctor) {
@@ -340,9 +331,7 @@ TEST_P(Line, of_the_killed_is_cleaned_by_doctor) {
   for (const Leftover& each : leftovers(scratch_.path().string(), Clean::remove_dead, ec)) {
     EXPECT_TRUE(each.removed) << each.name << ": " << each.note;
   }
-  auto left = scratch_.names();
-  std::erase(left, "a");
-  EXPECT_EQ(left, std::vector<std::string>());
+  EXPECT_EQ(scratch_.names(), what_stays());
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Running a scenario.
 #include "simulation/run.hpp"
+#include "schemes/shared_memory/layout.hpp"
 
 #include "claim/line.hpp"
 
@@ -509,8 +510,13 @@ void Run::word_made() {
 
 void Run::mapped_word_changed(const os::SharedWord& changed, std::uint64_t before, std::uint64_t after) {
   if (current_ == nullptr || phase_ != Phase::exploring) return;
-  if (const auto at = world_.word_of_file(changed, claim::Line::words))
+  if (const auto at = world_.word_of_file(changed, claim::Line::words)) {
     line_oracle_.changed(*current_, *at, before, after);
+  }
+  namespace shm = schemes::shared_memory;
+  const auto at = world_.word_of_file(changed, shm::words_for(shm::first_slots));
+  const auto is_held = [](std::uint64_t raw) { return shm::LockWord::decode(raw).is_held(); };
+  if (at == shm::header::word && !is_held(before) && is_held(after)) violated(line_oracle_.entered(*current_));
 }
 
 // A break of whoever holds is of the hold that stood when it looked, before it first began to remove one.

@@ -37,6 +37,9 @@ Stage together(const Form& form, std::vector<std::function<void(Script&)>> scrip
   };
 }
 
+// The lock's own file, or that of a lock file, which goes with its hold.
+bool stays(const Form& form) { return form.scheme == "kernel" || form.scheme == "shm"; }
+
 Scenario story(const std::string& name, std::string says, const Form& form, Stage set) {
   Options last;
   last.scheme = form.scheme;
@@ -47,13 +50,12 @@ Scenario story(const std::string& name, std::string says, const Form& form, Stag
           // A death closes before it unlocks: whoever is first then looks again after 1, 4 and 16 ms, and those behind
           // it sleep meanwhile.
           .wakes_by_events = form.scheme != "kernel",
-          // A kernel lock's file stays.
-          .leaves = form.scheme == "kernel" ? Scenario::Leaves::unknown : Scenario::Leaves::nothing_after_doctor,
+          .leaves = stays(form) ? Scenario::Leaves::unknown : Scenario::Leaves::nothing_after_doctor,
           .last_caller = last};
 }
 
 void add_living(std::vector<Scenario>& all, const Form& form) {
-  const auto leaves = form.scheme == "kernel" ? Scenario::Leaves::unknown : Scenario::Leaves::nothing;
+  const auto leaves = stays(form) ? Scenario::Leaves::unknown : Scenario::Leaves::nothing;
   const auto add = [&](const char* name, std::string says, Stage set) {
     Scenario made = story(name, std::move(says), form, std::move(set));
     made.leaves = leaves;
@@ -174,6 +176,7 @@ void add_line(std::vector<Scenario>& all) {
       Form{"link", "link", {.lines = true}},
       Form{"mkdir", "mkdir", {.lines = true}},
       Form{"byte", "kernel", {.lines = true}},
+      Form{"shm", "shm", {.lines = true}},
   };
   for (const Form& form : in_line) {
     add_living(all, form);
@@ -183,6 +186,7 @@ void add_line(std::vector<Scenario>& all) {
   add_living(all, named);
   add_broken(all, in_line[0]);
   add_broken(all, in_line[1]);
+  add_broken(all, in_line[3]);
 }
 
 }  // namespace lockfile::simulation

@@ -42,19 +42,21 @@ class LinedAttempt final : public Attempt {
 
   std::error_code release() noexcept override {
     const std::error_code error = inner_->release();
-    scheme_.tell_first();
+    scheme_.tell_first(LinedScheme::Sign::needed);
     return error;
   }
 
   // Who waits may be let in by what is less than it was.
   Step convert(Mode to) noexcept override {
     Step step = inner_->convert(to);
-    if (to != Mode::exclusive && std::holds_alternative<Granted>(step)) scheme_.tell_first();
+    if (to != Mode::exclusive && std::holds_alternative<Granted>(step)) {
+      scheme_.tell_first(LinedScheme::Sign::needed);
+    }
     return step;
   }
   void end_conversion() noexcept override {
     inner_->end_conversion();
-    scheme_.tell_first();
+    scheme_.tell_first(LinedScheme::Sign::needed);
   }
 
   bool reuse(const Request& request) noexcept override {
@@ -85,6 +87,7 @@ class LinedAttempt final : public Attempt {
   // A newcomer does not pass those who wait. Nothing: nobody does, or they may be passed.
   std::optional<Step> behind_others() {
     if (scheme_.order_ == Order::throughput || std::exchange(scheme_.nobody_waited_, false)) return std::nullopt;
+    if (scheme_.inner_->sign_of_waiters() == 0) return std::nullopt;
     if (!scheme_.inner_->directory() && !scheme_.inner_->resolve().ok()) return std::nullopt;  // the step will tell
     claim::Queue* const queue = scheme_.queue();
     if (queue == nullptr || !queue->anyone_stands()) return std::nullopt;
@@ -132,7 +135,10 @@ class LinedAttempt final : public Attempt {
     if (queue != nullptr) {
       turn_.emplace(std::move(seat));
       if (turn_->line_up(scheme_.at(*queue, *directory), request_.mode, request_.thread)) {
-        if (scheme_.line_.stays()) return true;
+        if (scheme_.line_.stays()) {
+          scheme_.inner_->give_sign();
+          return true;
+        }
         turn_->give_up(scheme_.at(*queue, *directory));
       }
       seat = turn_->take_seat();
@@ -173,10 +179,13 @@ class LinedAttempt final : public Attempt {
   }
 
   Step try_as_first(os::System& system) {
+    // Who could not look into the line may have taken it away.
+    if (scheme_.inner_->sign_of_waiters() == 0) scheme_.inner_->give_sign();
     Step step = inner_->step();
     if (std::holds_alternative<Granted>(step)) {
       leave_line(&claim::Turn::entered);
     } else if (auto* const blocked = std::get_if<Blocked>(&step)) {
+      if (scheme_.inner_->has_sign() && blocked->by) blocked->look_again.reset();
       turn_->sleep_as_first(system, *blocked);
       by_ = blocked->by;
     }
@@ -232,6 +241,7 @@ claim::Queue* LinedScheme::queue() {
 }
 
 bool LinedScheme::anyone_stands() noexcept {
+  if (inner_->sign_of_waiters() == 0) return false;
   try {
     claim::Queue* const queue = this->queue();
     return queue != nullptr && queue->anyone_stands();
@@ -240,11 +250,15 @@ bool LinedScheme::anyone_stands() noexcept {
   }
 }
 
-void LinedScheme::tell_first() noexcept {
+void LinedScheme::tell_first(Sign sign) noexcept {
+  const std::uint64_t seen = inner_->sign_of_waiters();
+  if (seen == 0 && sign == Sign::needed) return;
   nobody_waited_ = true;
   try {
     claim::Queue* const queue = this->queue();
     if (queue != nullptr) nobody_waited_ = !claim::tell_first(at(*queue, *inner_->directory()));
+    // Those who were passed are told as well, and need the sign.
+    if (nobody_waited_ && (queue == nullptr || queue->look().empty())) inner_->take_sign_away(seen);
   } catch (const std::bad_alloc&) {
     nobody_waited_ = false;  // they look again by themselves
   }
@@ -312,7 +326,7 @@ std::error_code LinedScheme::break_hold(const Holder& hold, Proof proof) noexcep
   } catch (const std::bad_alloc&) {
     its_place.reset();
   }
-  tell_first();
+  tell_first(Sign::not_needed);
   return error;
 }
 

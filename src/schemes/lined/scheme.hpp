@@ -11,7 +11,8 @@
 //
 // What it costs where nobody waits: one look for the line's name with each release, and one with the first acquire of
 // an object. A newcomer that has not looked since may overtake who lines up meanwhile: once an object, for its next
-// release looks.
+// release looks. Where the lock itself has a sign that somebody waits (FileScheme::sign_of_waiters), it is looked for
+// instead.
 //
 // Where there can be no line (a network file system, no FIFOs, a directory where one may not write, a full line)
 // waiters sleep as the inner scheme says, in no order.
@@ -25,6 +26,7 @@
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -53,8 +55,10 @@ class LinedScheme final : public Scheme {
   [[nodiscard]] claim::Queue* queue();
   /// Is anybody in line who was not passed? True where it cannot be told.
   [[nodiscard]] bool anyone_stands() noexcept;
-  /// The lock has changed: whoever is first in line is told.
-  void tell_first() noexcept;
+  /// The lock has changed: whoever is first in line is told. With `Sign::needed` only if there is a sign that anybody
+  /// is.
+  enum class Sign : std::uint8_t { needed, not_needed };
+  void tell_first(Sign sign) noexcept;
   [[nodiscard]] std::unique_ptr<claim::Seat> take_seat(const std::shared_ptr<claim::Directory>& directory);
   void keep_seat(std::unique_ptr<claim::Seat> seat) noexcept;
   void drop_seat(std::unique_ptr<claim::Seat> seat) noexcept;

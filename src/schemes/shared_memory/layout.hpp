@@ -77,9 +77,9 @@ struct LockWord {
 
   State state = State::free;
   bool readers = false;      ///< a slot may be marked; without it none is
-  bool waiters = false;      ///< kept for a line of waiters: a release will look there
+  bool waiters = false;      ///< somebody may stand in line: a release looks there
   bool died = false;         ///< the last exclusive holder did not end its hold
-  std::uint64_t turn = 0;    ///< kept for it too: counts those who came into it, modulo 32
+  std::uint64_t turn = 0;    ///< counts those who came into it, modulo 32
   std::uint64_t slot = 0;    ///< where the state is not free
   std::uint64_t number = 0;  ///< of the last hold that the word has granted
 

@@ -32,7 +32,7 @@ std::unique_ptr<lockfile::Attempt> Scheme::attempt(const Request& request) {
   return std::make_unique<Attempt>(*this, request);
 }
 
-Refusal Scheme::resolve() {
+Refusal Scheme::find_directory() {
   if (directory_ && !directory_->descriptor_is_ours()) directory_->forget_descriptor();
   if (directory_ && directory_->descriptor() >= 0 && directory_->is_at(path_.directory)) return {};
   auto opened = claim::Directory::open(os::Process::current(), path_.directory);
@@ -40,6 +40,40 @@ Refusal Scheme::resolve() {
   forget();
   directory_ = std::move(opened.value);
   return {};
+}
+
+os::Result<std::shared_ptr<claim::Directory>> Scheme::resolve() {
+  const Refusal refusal = find_directory();
+  if (refusal.refused()) return {nullptr, refusal.why.value()};
+  return {directory_, 0};
+}
+
+std::uint64_t Scheme::sign_of_waiters() noexcept {
+  if (!file_) return 1;  // of which nothing is known yet
+  const LockWord word = LockWord::decode(file_->load(header::word));
+  return word.waiters ? word.turn + 1 : 0;
+}
+
+void Scheme::give_sign() noexcept {
+  constexpr int tries = 64;  // each further one needs somebody who changes the word
+  for (int i = 0; i < tries && file_; ++i) {
+    const std::uint64_t raw = file_->load(header::word);
+    LockWord word = LockWord::decode(raw);
+    word.waiters = true;
+    word.turn = (word.turn + 1) % LockWord::turns;
+    if (!LockWord::is_valid(raw) || file_->change(header::word, raw, word.encode())) return;
+  }
+}
+
+void Scheme::take_sign_away(std::uint64_t seen) noexcept {
+  constexpr int tries = 64;
+  for (int i = 0; i < tries && file_; ++i) {
+    const std::uint64_t raw = file_->load(header::word);
+    LockWord word = LockWord::decode(raw);
+    if (!LockWord::is_valid(raw) || !word.waiters || word.turn + 1 != seen) return;
+    word.waiters = false;
+    if (file_->change(header::word, raw, word.encode())) return;
+  }
 }
 
 void Scheme::forget() noexcept {
@@ -115,7 +149,7 @@ claim::Record Scheme::new_record(std::int64_t thread) const {
 }
 
 Refusal Scheme::join(Participant& participant) {
-  if (auto refusal = resolve(); refusal.refused()) return refusal;
+  if (auto refusal = find_directory(); refusal.refused()) return refusal;
   if (file_) {
     const auto still = file_->still_there();
     if (!still.ok() || !still.value || !file_->descriptor_is_ours()) forget();
@@ -276,7 +310,7 @@ bool end_hold(File& file, const Standing& hold, End how) noexcept {
 
 std::vector<Holder> Scheme::holders(std::error_code& why) {
   why.clear();
-  if (const auto refusal = resolve(); refusal.refused()) {
+  if (const auto refusal = find_directory(); refusal.refused()) {
     why = refusal.why;
     return {};
   }

@@ -4,8 +4,9 @@
 //   1. A: opens and maps the file (made where it is missing); locks the byte of a slot; writes there who it is
 //   2. A: W free -> exclusive, slot A, number 7: A holds            B: the same with a slot of its own
 //   3.                                                              B: W exclusive: reads slot A, asks whether it lives
-//   4.                                                              B: sleeps for some milliseconds, or until A ends
-//   5. A: W exclusive, A, 7 -> free                                 B: W free -> exclusive, slot B, number 8: B holds
+//   4.                                                              B: lines up; W: somebody waits; looks once more
+//   5. A: W exclusive, A, 7 -> free; sees that somebody waits, and tells it
+//   6.                                                              B: W free -> exclusive, slot B, number 8: B holds
 //
 // A killed after 2: B finds out by A's pidfd, judges slot A dead, and changes W from exactly "exclusive, A, 7" to free,
 // with the mark that its holder died. A number stands for one hold only, so that step can end no other.
@@ -19,12 +20,21 @@
 //
 // The mark before the look and W before the marks, each a full barrier: one of the two sees the other.
 //
-// What it costs: nobody is woken, whoever waits looks now and then, and in no order. A file stays (never remove it
-// while anybody may use it: a mapping is not a name). Whoever truncates it ends those who have it mapped (SIGBUS). Only
-// for processes of one boot of one host, on a local file system.
+// The line is that of all schemes, a file of its own (schemes/lined); W has the sign that somebody stands in it, so
+// that a release without waiters makes no call. The sign goes when a release finds the line empty, and only if nobody
+// has come since: each who comes changes the turn in W.
+//
+//   B: lines up                                      A: W -> free; the sign is there: looks at the line: B: tells it
+//   B: leaves the line                               A: looks at the line: empty
+//   C: lines up; W: the sign, turn 5 -> 6            A: takes away the sign of turn 5: it is 6: left
+//
+// What it costs: a file stays (never remove it while anybody may use it: a mapping is not a name).
+// Whoever truncates it ends those who have it mapped (SIGBUS). Only for processes of one boot of one host, on a local
+// file system.
 #pragma once
 
 #include "schemes/file_path.hpp"
+#include "schemes/file_scheme.hpp"
 #include "schemes/shared_memory/file.hpp"
 
 #include "claim/names.hpp"
@@ -32,14 +42,20 @@
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace lockfile::schemes::shared_memory {
 
-inline constexpr Traits traits = {
-    .shared = true, .upgradable = true, .crash_recovery = true, .forced_break = true, .handed_over = true};
+inline constexpr Traits traits = {.shared = true,
+                                  .upgradable = true,
+                                  .fair = true,
+                                  .crash_recovery = true,
+                                  .forced_break = true,
+                                  .event_wait = true,
+                                  .handed_over = true};
 
 /// A slot of ours.
 struct Participant {
@@ -61,7 +77,7 @@ struct Standing {
   std::uint64_t raw = 0;  ///< what the word, or the mark, was
 };
 
-class Scheme final : public lockfile::Scheme {
+class Scheme final : public FileScheme {
  public:
   Scheme(FilePath path, const Options& options);
   ~Scheme() override;
@@ -73,10 +89,17 @@ class Scheme final : public lockfile::Scheme {
   std::error_code break_hold(const Holder& hold, Proof proof) noexcept override;
   void abandon() noexcept override;
 
+  [[nodiscard]] os::Result<std::shared_ptr<claim::Directory>> resolve() override;
+  [[nodiscard]] std::shared_ptr<claim::Directory> directory() const noexcept override { return directory_; }
+  [[nodiscard]] bool has_sign() const noexcept override { return true; }
+  [[nodiscard]] std::uint64_t sign_of_waiters() noexcept override;
+  void give_sign() noexcept override;
+  void take_sign_away(std::uint64_t seen) noexcept override;
+
  private:
   friend class Attempt;
 
-  [[nodiscard]] Refusal resolve();
+  [[nodiscard]] Refusal find_directory();
   /// A kept slot, or a new one. `refusal` says why there is none.
   [[nodiscard]] std::unique_ptr<Participant> take(const Request& request, Refusal& refusal);
   void keep(std::unique_ptr<Participant> participant) noexcept;
