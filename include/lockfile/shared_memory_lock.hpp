@@ -17,8 +17,10 @@ namespace lockfile {
 /// does not tell its boot id and a file of another scheme or program, with a message that names both. A file that has
 /// been truncated or written to is refused where that is seen (`std::errc::bad_message`).
 ///
-/// Waiting: whoever waits looks again after 1 to 20 milliseconds, and when the holder's process ends; in no order among
-/// processes, and a writer may be starved by readers that keep coming. No fences and no leases.
+/// Waiting: in line, as with every scheme of one host (`Options::order`): the release wakes the first, and a writer is
+/// not passed by readers that come later. Where there can be no line (no FIFOs, a directory where one may not write)
+/// whoever waits looks again after 1 to 20 milliseconds, in no order; so does an upgrade that waits for readers. No
+/// fences and no leases.
 ///
 /// A holder that dies, at any instruction, is replaced by the next caller, who is told: `previous_holder_died()`. What
 /// an earlier boot left in the file is set back; its holder counts as dead.

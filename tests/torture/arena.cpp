@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <new>
 #include <stdexcept>
 
@@ -17,6 +18,20 @@ namespace {
 std::size_t place_of(Hold hold) { return hold >> 56U; }
 std::size_t thread_index_of(Hold hold) { return hold >> 48U & 0xffU; }
 std::uint32_t process_of(Hold hold) { return hold >> 24U & 0xffffffU; }
+
+// Has no thread of that process any memory left? Whoever is killed loses that before its descriptors, and so before its
+// kernel locks, and all that before a pidfd tells of its end (do_exit in the kernel, 6.1).
+bool has_no_memory(pid_t pid) noexcept {
+  std::error_code ec;
+  std::filesystem::directory_iterator thread("/proc/" + std::to_string(pid) + "/task", ec);
+  while (!ec && thread != std::filesystem::directory_iterator()) {
+    std::error_code none;
+    (void)std::filesystem::read_symlink(thread->path() / "exe", none);
+    if (!none) return false;
+    thread.increment(ec);
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -44,7 +59,7 @@ bool Arena::is_dead(Hold hold) noexcept {
   pollfd end = {process, POLLIN, 0};
   const bool ended = process < 0 ? ::kill(pid, 0) != 0 : ::poll(&end, 1, 0) == 1;
   if (process >= 0) ::close(process);
-  return ended || written_down();
+  return ended || has_no_memory(pid) || written_down();
 }
 
 void Arena::enter(int lock, Hold me) {

@@ -43,8 +43,8 @@ TEST_P(Torture, breaks_no_law) {
   EXPECT_TRUE(shows(GetParam(), report));
 }
 
-TEST(TortureMatrix, is_every_variant_the_mixture_and_four_with_forced_breaks) {
-  EXPECT_EQ(courses().size(), testing::variants().size() + 1 + 4);
+TEST(TortureMatrix, is_every_variant_of_lock_files_the_mixture_three_other_schemes_and_five_with_forced_breaks) {
+  EXPECT_EQ(courses().size(), testing::variants().size() + 1 + 3 + 5);
 }
 
 class Wrong : public ::testing::TestWithParam<WrongCourse> {};

@@ -82,7 +82,8 @@ class Worker {
         doing(Doing::breaking, lock);
         (void)object(lock).break_stale(ec);
         // Another breaker, who may be stopped, is at it.
-        if (ec && ec != std::errc::resource_unavailable_try_again && ec != std::errc::operation_not_supported) {
+        if (ec && ec != std::errc::resource_unavailable_try_again && ec != std::errc::operation_not_supported &&
+            ec != errc::cannot_break) {
           complain(Law::error, lock, "could not break a stale", ec);
         }
         break;
@@ -189,7 +190,7 @@ class Worker {
 std::unique_ptr<Lock> make_file_lock(const std::string& path, const Variant& variant) {
   if (variant.scheme == "link") return std::make_unique<LinkFileLock>(path);
   if (variant.scheme == "mkdir") return std::make_unique<MkdirFileLock>(path);
-  return std::make_unique<FileLock>(path);
+  return std::make_unique<FileLock>(path, Options{.scheme = std::string(variant.scheme)});
 }
 
 void live(Arena& arena, const Course& course, const Life& life, const std::string& directory) {
