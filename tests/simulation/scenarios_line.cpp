@@ -182,6 +182,18 @@ void add_line(std::vector<Scenario>& all) {
     add_living(all, form);
     add_dying(all, form);
   }
+  // Only there a release looks at the lock for a sign that somebody waits: one that was left from before, one that is
+  // given meanwhile.
+  all.push_back(story("line_of_three", "two wait for each other, then a third comes, and each takes the lock twice",
+                      in_line[3], [](Run& run) {
+                        const Form& form = in_line[3];
+                        for (const char* const name : {"A", "B", "C"}) {
+                          run.participant(name, by(form, [](Script& me) {
+                                            me.pair();
+                                            me.pair();
+                                          }));
+                        }
+                      }));
   const Form named{"link_named", "link", {.unnamed_files = false, .lines = true}};
   add_living(all, named);
   add_broken(all, in_line[0]);
