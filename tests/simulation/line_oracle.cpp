@@ -23,9 +23,15 @@ void LineOracle::changed(const Participant& by, std::size_t word, std::uint64_t 
   const claim::Place place{static_cast<std::uint32_t>(slot), after};
   constexpr std::uint64_t counts = 2;  // standing, or passed
   if ((after & counts) != 0 && !place.passed()) {
-    standing_[slot] = {place.number(), owners_[slot], {}};
+    standing_[slot] = {place.number(), owners_[slot], {}, !signs_};
   } else {
     standing_.erase(slot);
+  }
+}
+
+void LineOracle::gave_sign(const Participant& by) {
+  for (auto& [slot, each] : standing_) {
+    if (each.by == &by) each.sign_given = true;
   }
 }
 
@@ -40,6 +46,7 @@ std::string LineOracle::entered(const Participant& by) {
       if (each.number < mine->second.number) return by.name + " came before " + waits->name + ", which stood before it";
       continue;
     }
+    if (!each.sign_given) continue;
     auto& passed = each.overtaken_by;
     if (std::find(passed.begin(), passed.end(), &by) != passed.end()) {
       return by.name + " went past " + waits->name + " a second time";

@@ -17,6 +17,9 @@ class LineOracle {
  public:
   /// `word`: of the line's file.
   void changed(const Participant& by, std::size_t word, std::uint64_t before, std::uint64_t after);
+  /// It has given the sign that somebody stands in line. In stories with signs nobody is to heed a place before.
+  void gave_sign(const Participant& by);
+  void expect_signs() { signs_ = true; }
   /// It holds from now on. A sentence if it should not have come first; empty: rightly so.
   [[nodiscard]] std::string entered(const Participant& by);
   /// Objects of this story pass who waits as they like.
@@ -27,10 +30,12 @@ class LineOracle {
     std::uint64_t number = 0;
     const Participant* by = nullptr;
     std::vector<const Participant*> overtaken_by;  // who did not stand in line itself
+    bool sign_given = false;
   };
   std::map<std::size_t, const Participant*> owners_;  // by slot
   std::map<std::size_t, Standing> standing_;
   bool overtaking_allowed_ = false;
+  bool signs_ = false;
 };
 
 }  // namespace lockfile::simulation

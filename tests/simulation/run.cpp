@@ -515,6 +515,8 @@ void Run::mapped_word_changed(const os::SharedWord& changed, std::uint64_t befor
   }
   namespace shm = schemes::shared_memory;
   const auto at = world_.word_of_file(changed, shm::words_for(shm::first_slots));
+  const auto turn = [](std::uint64_t raw) { return shm::LockWord::decode(raw).turn; };
+  if (at == shm::header::word && turn(before) != turn(after)) line_oracle_.gave_sign(*current_);
   const auto is_held = [](std::uint64_t raw) { return shm::LockWord::decode(raw).is_held(); };
   if (at == shm::header::word && !is_held(before) && is_held(after)) violated(line_oracle_.entered(*current_));
 }

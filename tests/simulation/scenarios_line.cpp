@@ -45,7 +45,11 @@ Scenario story(const std::string& name, std::string says, const Form& form, Stag
   last.scheme = form.scheme;
   return {.name = name + "/" + form.name,
           .says = std::move(says),
-          .set = std::move(set),
+          .set =
+              [with_signs = form.scheme == "shm", set = std::move(set)](Run& run) {
+                if (with_signs) run.line_oracle().expect_signs();
+                set(run);
+              },
           .kind = form.kind,
           // A death closes before it unlocks: whoever is first then looks again after 1, 4 and 16 ms, and those behind
           // it sleep meanwhile.
