@@ -22,7 +22,9 @@ namespace {
 std::string local_time_now() { return fmt::format("{:%H:%M:%S}", fmt::localtime(std::time(nullptr))); }
 
 std::chrono::milliseconds time_to_end(std::chrono::milliseconds ttl) { return ttl / 3; }
-std::chrono::milliseconds time_after_term(std::chrono::milliseconds ttl) { return ttl / 4; }
+std::chrono::milliseconds time_after_term(std::chrono::milliseconds ttl) {
+  return ttl.count() == 0 ? std::chrono::seconds(1) : ttl / 4;
+}
 
 }  // namespace
 
@@ -69,7 +71,9 @@ void LeaseWatch::act(const Child& child) {
     const bool broken = loss() == lockfile::Loss::broken;
     const auto left = keeper_->time_left().value_or(std::chrono::nanoseconds::zero());
     std::string what =
-        broken             ? fmt::format("lost {} at {}: it was broken by force", quote(lock_file_), local_time_now())
+        ttl_.count() == 0
+            ? fmt::format("lost {} at {}: it was broken, or its server is gone", quote(lock_file_), local_time_now())
+        : broken           ? fmt::format("lost {} at {}: it was broken by force", quote(lock_file_), local_time_now())
         : left.count() > 0 ? fmt::format("about to lose {} at {}: its lease cannot be renewed, and runs out in {}",
                                          quote(lock_file_), local_time_now(), show_duration(left))
                            : fmt::format("lost {} at {}: its lease has run out", quote(lock_file_), local_time_now());
@@ -81,7 +85,7 @@ void LeaseWatch::act(const Child& child) {
     child.signal_group(SIGTERM);
     child.signal_group(SIGCONT);  // a stopped process acts on no signal
     // Where the lease is over already, there is no time left to wait in.
-    const auto wait = std::min<std::chrono::nanoseconds>(time_after_term(ttl_), broken ? ttl_ : left);
+    const auto wait = std::min<std::chrono::nanoseconds>(time_after_term(ttl_), broken ? time_after_term(ttl_) : left);
     kill_at_ = Clock::now() + std::max(wait, std::chrono::nanoseconds::zero());
   }
   if (told_ && !killed_ && on_lost_ == OnLost::kill && Clock::now() >= kill_at_) {

@@ -1,4 +1,5 @@
-// A command that runs under a lease: who renews it, and what becomes of the command when that does not succeed.
+// A command that runs under a lease, or under a hold that ends with lockctl: who renews it, who watches over it, and
+// what becomes of the command when it is lost.
 #pragma once
 
 #include "child.hpp"
@@ -17,10 +18,12 @@ enum class OnLost : char { kill, term, warn };
 
 /// Keeps the lease of a hold while the command runs. A third of the ttl before the lease runs out, or when the hold was
 /// broken, the command's group gets SIGTERM; a quarter of the ttl later SIGKILL. So nobody of the group runs any more
-/// when others may enter, unless somebody broke the hold, or lockctl itself stood still.
+/// when others may enter, unless somebody broke the hold, or lockctl itself stood still. A hold without a lease, in a
+/// database or a cluster, is only watched: as soon as it is lost the group gets SIGTERM, and SIGKILL a second later.
+/// The engines tell of a server that is gone longer than that before it can let somebody else in.
 class LeaseWatch {
  public:
-  /// `lock_file` is for messages. Throws as `lockfile::LeaseKeeper`; std::system_error.
+  /// `ttl` 0: there is no lease. `lock_file` is for messages. Throws as `lockfile::LeaseKeeper`; std::system_error.
   LeaseWatch(lockfile::Lock& lock, std::chrono::milliseconds ttl, OnLost on_lost, std::string lock_file);
   LeaseWatch(const LeaseWatch&) = delete;
   LeaseWatch& operator=(const LeaseWatch&) = delete;

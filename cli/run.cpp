@@ -128,13 +128,17 @@ bool is_unsupported(const std::error_code& error) {
          error == std::errc::function_not_supported;
 }
 
+bool is_engine(const RunOptions& options) { return lockfile::locks_a_name(options.lock.scheme); }
+
 // A hold that was lost does not change the exit status: the command has run, and its result is what it is.
 void release(lockfile::Lock& lock, const RunOptions& options) {
   const std::string name = quote(lock_file_of(options.path, options.lock.scheme));
   std::error_code error;
   const auto left = lock.lease_left();
   lock.release(error);
-  if (left && left->count() <= 0 && error == lockfile::errc::not_locked) {
+  if (is_engine(options) && (error == lockfile::errc::not_locked || error == lockfile::errc::not_my_lock)) {
+    say(fmt::format("lost {} while the command ran: it was broken, or its server is gone", name));
+  } else if (left && left->count() <= 0 && error == lockfile::errc::not_locked) {
     say(fmt::format("lost {} while the command ran: its lease ran out", name));
   } else if (error == lockfile::errc::not_locked || error == lockfile::errc::not_my_lock) {
     std::error_code no_look;  // then the message goes without it
@@ -184,6 +188,9 @@ std::optional<OnOurDeath> hand_over(lockfile::Lock& lock, const RunOptions& opti
     return has_lease(options) ? OnOurDeath::dies : OnOurDeath::lives_on;
   }
   if (is_unsupported(error)) {
+    if (is_engine(options)) {
+      return OnOurDeath::dies;  // as `--help` says
+    }
     say(fmt::format("note: the hold of {} cannot be handed over ({} scheme): the command will be killed if lockctl is",
                     quote(lock_file_of(options.path, options.lock.scheme)), lock.scheme()));
     return OnOurDeath::dies;
@@ -209,15 +216,16 @@ int run_command(lockfile::Lock& lock, const RunOptions& options, const BlockedSi
     return status(Exit::cannot_create);
   }
   std::optional<LeaseWatch> lease;
-  if (has_lease(options)) {
+  if (has_lease(options) || (is_engine(options) && *fate == OnOurDeath::dies)) {
     try {
       lease.emplace(lock, options.lock.lease, options.on_lost, lock_file_of(options.path, options.lock.scheme));
     } catch (const lockfile::Error& error) {
       return status_of_failure(error);
     }
     if (lease->is_lost()) {
-      say(fmt::format("lost {} before the command could start: its lease ran out",
-                      quote(lock_file_of(options.path, options.lock.scheme))));
+      say(fmt::format("lost {} before the command could start{}",
+                      quote(lock_file_of(options.path, options.lock.scheme)),
+                      has_lease(options) ? ": its lease ran out" : ""));
       return status(Exit::cannot_create);
     }
   }
@@ -306,6 +314,9 @@ later run with --fence on this path: whoever gets it with each write can refuse 
 With --lease the lock is renewed while lockctl runs. A third of DURATION before it would run out unrenewed, or when it is
 broken, the command's process group gets SIGTERM, and a quarter of DURATION later SIGKILL; when lockctl is killed, so is
 the command.
+Of an address of a server or cluster (postgresql://, etcd://) the lock is held by lockctl itself: when lockctl is killed,
+so is the command (not what it has started). When the lock is broken, or its server gone, the command's process group
+gets SIGTERM, and a second later SIGKILL. LOCKCTL_FENCE is always there.
 SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to its process group.
 
 Examples:
@@ -313,6 +324,7 @@ Examples:
   lockctl run ledger --try -- sh -c 'echo paid >> ledger'
   lockctl run catalogue --shared -- ./report        # many reports at once, none while `lockctl run catalogue` updates
   lockctl run /net/queue --lease 30s -- ./work      # taken over by another host when this one is gone for 30 s
+  lockctl run postgresql://app@db.example/app#nightly -- ./nightly
   lockctl run /srv/pages --fence -- sh -c 'upload --if-newer-than "$LOCKCTL_FENCE" /srv/pages')";
 
 }  // namespace
@@ -335,20 +347,20 @@ void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& comm
       ->add_flag("--fence", options->lock.fence,
                  "number this hold, larger than any before on PATH: LOCKCTL_FENCE; kept in PATH.lock.fence")
       ->excludes(shared);
-  CLI::Option* const lease =
-      run_app
-          ->add_option_function<std::string>(
-              "--lease", [options](const std::string& text) { options->lock.lease = lease_of(text); },
-              "the lock ends by itself unless renewed, which lockctl does: for holders on other hosts")
-          ->excludes(shared)
-          ->type_name("DURATION");
   run_app
       ->add_option_function<std::string>(
-          "--on-lost", [options](const std::string& what) { options->on_lost = on_lost_of(what); },
-          "when the lease cannot be renewed: kill the command (SIGTERM, then SIGKILL), term (SIGTERM only) or warn")
-      ->check(CLI::IsMember({"kill", "term", "warn"}).description(""))
-      ->needs(lease)
-      ->type_name("WHAT");
+          "--lease", [options](const std::string& text) { options->lock.lease = lease_of(text); },
+          "the lock ends by itself unless renewed, which lockctl does: for holders on other hosts")
+      ->excludes(shared)
+      ->type_name("DURATION");
+  CLI::Option* const on_lost =
+      run_app
+          ->add_option_function<std::string>(
+              "--on-lost", [options](const std::string& what) { options->on_lost = on_lost_of(what); },
+              "when the lease cannot be renewed, or the server is gone: kill the command (SIGTERM, then SIGKILL), term "
+              "(SIGTERM only) or warn")
+          ->check(CLI::IsMember({"kill", "term", "warn"}).description(""))
+          ->type_name("WHAT");
   run_app->add_option("--reason", options->lock.reason, "shown to whoever asks who holds it; at most 400 bytes")
       ->type_name("TEXT");
   add_scheme(*run_app, options->lock.scheme);
@@ -364,11 +376,14 @@ void add_run(CLI::App& app, Action& chosen, const std::vector<std::string>& comm
       ->check(CLI::IsMember({"umask", "group", "everyone"}).description(""))
       ->type_name("WHO");
   run_app->footer(std::string(footer));
-  run_app->callback([options, &chosen, &command] {
+  run_app->callback([options, on_lost, &chosen, &command] {
     if (command.empty()) {
       throw CLI::ValidationError("no command: it goes behind '--', as in 'lockctl run PATH -- COMMAND'");
     }
     settle(options->path, options->lock.scheme);
+    if (on_lost->count() > 0 && !has_lease(*options) && !is_engine(*options)) {
+      throw CLI::RequiresError("--on-lost", "--lease");
+    }
     options->command = command;
     chosen = [options] { return run(*options); };
   });
