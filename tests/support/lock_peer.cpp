@@ -70,6 +70,14 @@ std::string obey(std::unique_ptr<TestLock>& lock, lockfile::Semaphore::Units& un
       lock->acquire(lockfile::Mode::shared, wait_of(in));
       return "held";
     }
+    if (verb == "also") {  // PATH: a second lock, kept to the end
+      static std::unique_ptr<TestLock> second;
+      std::string other;
+      in >> other;
+      second = std::make_unique<TestLock>(other, lockfile::Options{.scheme = std::string(lock->scheme())});
+      second->acquire();
+      return "held";
+    }
     if (verb == "acquire_upgradable") {
       lock->acquire(lockfile::Mode::upgradable, wait_of(in));
       return "held";

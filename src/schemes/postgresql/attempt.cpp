@@ -1,6 +1,8 @@
 // Trying, waiting, holding, giving up.
 #include "schemes/postgresql/attempt.hpp"
 
+#include "schemes/postgresql/deadlock.hpp"
+
 #include <lockfile/error.hpp>
 
 #include <algorithm>
@@ -21,6 +23,8 @@ constexpr auto longest_withdrawal = 1s;
 // A look at a hold: then it cannot be told.
 constexpr auto longest_look = 2s;
 constexpr int most_clearings = 4;
+constexpr std::chrono::milliseconds first_look_for_cycle = 1s;
+constexpr std::chrono::milliseconds most_seldom_look = 60s;
 
 os::System& system() { return os::Process::current().system(); }
 
@@ -101,7 +105,13 @@ Step SessionAttempt::try_step() {
       if (awaited_ && system().now() >= answer_by_) {
         return fail({std::make_error_code(std::errc::timed_out), "the server does not answer"});
       }
-      return blocked(*session_, progress);
+      if (is_in_a_cycle()) {
+        return fail({std::make_error_code(std::errc::resource_deadlock_would_occur),
+                     "others wait for what this thread holds, and it waits for them"});
+      }
+      Blocked waits = blocked(*session_, progress);
+      if (state_ == State::waiting) waits.look_again = look_for_cycle_at_;
+      return waits;
     }
     if (session_->failed()) {
       Trouble trouble = session_->trouble();
@@ -192,6 +202,11 @@ std::optional<Step> SessionAttempt::busy() {
     answered();
     if (is_admitted()) return waited(*session_);
     state_ = State::waiting;
+    look_for_cycle_at_.reset();
+    looks_for_cycle_every_ = first_look_for_cycle;
+    if (os::Process::current().part<Pool>().holds_any(request_.thread)) {
+      look_for_cycle_at_ = system().now() + looks_for_cycle_every_;
+    }
     ask_wait(*session_);
     return std::nullopt;
   }
@@ -233,6 +248,16 @@ Step SessionAttempt::fail(Trouble trouble) {
   return Failed{trouble.why, std::move(trouble.what), {}};
 }
 
+bool SessionAttempt::is_in_a_cycle() {
+  if (state_ != State::waiting || !look_for_cycle_at_ || system().now() < *look_for_cycle_at_) return false;
+  looks_for_cycle_every_ = std::min(2 * looks_for_cycle_every_, most_seldom_look);
+  constexpr std::chrono::milliseconds patience = 200ms;  // the wait has a deadline, and there are further looks
+  Errand errand(scheme_.place(), scheme_.reason(), patience);
+  const bool found = errand.ask(Statement::claims) && is_to_give_up(claims_in(errand.answer()), session_->backend());
+  look_for_cycle_at_ = system().now() + looks_for_cycle_every_;
+  return found;
+}
+
 // Whatever it had, it has no more: the server ends what a session holds before it lets another one have it.
 std::optional<Step> SessionAttempt::session_lost() {
   const bool is_new = !was_idle_;
@@ -241,7 +266,7 @@ std::optional<Step> SessionAttempt::session_lost() {
   Trouble trouble = session_->trouble();
   drop();
   answered();
-  if (!is_new) return std::nullopt;  // anew, with a session that is new
+  if (!is_new && !waited) return std::nullopt;  // it had ended long ago: anew, with a session that is new
   const Time now = system().now();
   if (waited) server_back_by_ = now + scheme_.place().patience;
   // It waits on, at the end of the queue: a server that is started again refuses for a while.

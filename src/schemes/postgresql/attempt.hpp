@@ -77,6 +77,7 @@ class SessionAttempt : public lockfile::Attempt {
   [[nodiscard]] std::optional<Step> named();
   [[nodiscard]] std::optional<Step> busy();
   [[nodiscard]] std::optional<Step> looked();
+  [[nodiscard]] bool is_in_a_cycle();
   [[nodiscard]] std::optional<Step> session_lost();
   [[nodiscard]] Step fail(Trouble trouble);
   void ask_for_it();
@@ -104,6 +105,8 @@ class SessionAttempt : public lockfile::Attempt {
   Time answer_by_;
   Time again_at_;
   std::optional<Time> server_back_by_;
+  std::optional<Time> look_for_cycle_at_;  // nothing: this thread holds nothing that others could wait for
+  std::chrono::milliseconds looks_for_cycle_every_{1000};
   os::Backoff pauses_{std::chrono::milliseconds(50), std::chrono::milliseconds(500)};
   std::optional<Holder> by_;
   std::string channel_;  // that the session listens on; empty: none

@@ -457,4 +457,9 @@ std::optional<std::int64_t> Pool::thread_of_hold(std::int64_t backend) noexcept 
   return found == threads_.end() ? std::nullopt : std::optional(found->second);
 }
 
+bool Pool::holds_any(std::int64_t thread) noexcept {
+  const os::MutexGuard guard(system_, mutex_);
+  return std::any_of(threads_.begin(), threads_.end(), [&](const auto& each) { return each.second == thread; });
+}
+
 }  // namespace lockfile::schemes::postgresql

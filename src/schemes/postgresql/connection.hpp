@@ -51,6 +51,7 @@ enum class Statement : std::uint8_t {
   unlock_shared,
   unlock_all,
   locks,
+  claims,
   cancel,
   terminate,
   exists,
@@ -193,6 +194,7 @@ class Pool {
   void end_hold(std::int64_t backend) noexcept;
   /// The thread; nothing: it is no hold.
   [[nodiscard]] std::optional<std::int64_t> thread_of_hold(std::int64_t backend) noexcept;
+  [[nodiscard]] bool holds_any(std::int64_t thread) noexcept;
 
  private:
   static constexpr std::size_t most_idle = 8;  // of all places together

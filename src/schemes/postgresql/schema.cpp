@@ -141,6 +141,21 @@ std::string looking(int server_version) {
          std::string(server_version >= 140000 ? "l.waitstart" : "l.pid") + ", l.pid;";
 }
 
+// All that sessions of ours have, and wait for, with what tells their threads apart.
+std::string claiming(int server_version) {
+  const std::string waited = server_version >= 140000
+                                 ? "(date_part('epoch', clock_timestamp() - l.waitstart) * 1000000)::bigint"
+                                 : "NULL::bigint";
+  return "PREPARE lf_claims AS SELECT l.granted, l.mode::text, l.pid::bigint, "
+         "(l.classid::bigint << 32 | l.objid::bigint), concat_ws(' ', s.host, s.boot, s.process, s.process_start), "
+         "a.application_name, " +
+         waited +
+         " FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid JOIN lockfile.session AS s "
+         "ON s.backend = l.pid WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND "
+         "a.application_name LIKE 'lockfile %' AND l.database = (SELECT oid FROM pg_database "
+         "WHERE datname = current_database());";
+}
+
 // Of the session $1, begun at $2, that says of itself $3.
 constexpr std::string_view that_session =
     "FROM pg_stat_activity AS a JOIN lockfile.session AS s ON s.backend = a.pid AND s.backend_start = $2 "
@@ -153,7 +168,7 @@ std::string statements(int server_version) {
          taking("lf_try_shared", "pg_try_advisory_lock_shared($1)") +
          taking("lf_wait_exclusive", "pg_advisory_lock($1) IS NOT NULL") +
          taking("lf_wait_shared", "pg_advisory_lock_shared($1) IS NOT NULL") + looking(server_version) +
-         taking_units("take_units") + taking_units("take_more_units") +
+         claiming(server_version) + taking_units("take_units") + taking_units("take_more_units") +
          "PREPARE lf_alive AS SELECT pg_backend_pid()::bigint;"
          "PREPARE lf_name(bigint) AS SELECT name FROM lockfile.name WHERE key = $1;"
          "PREPARE lf_add_name(bigint, text) AS INSERT INTO lockfile.name VALUES ($1, $2) ON CONFLICT DO NOTHING;"
@@ -244,6 +259,8 @@ const char* name_of(Statement statement) noexcept {
       return "lf_unlock_all";
     case Statement::locks:
       return "lf_locks";
+    case Statement::claims:
+      return "lf_claims";
     case Statement::cancel:
       return "lf_cancel";
     case Statement::terminate:

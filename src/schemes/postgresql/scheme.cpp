@@ -43,7 +43,7 @@ struct Told {
   std::int64_t thread = 0;
 };
 
-Told told_in(std::string_view text) {
+Told told_in(std::string_view text) noexcept {
   Told told;
   constexpr std::string_view begin = "lockfile ";
   if (!text.starts_with(begin)) return told;
@@ -77,6 +77,8 @@ enum Column : int {
 };
 
 }  // namespace
+
+std::int64_t thread_in(std::string_view application) noexcept { return told_in(application).thread; }
 
 Seen seen_in(const Connection& answer, std::chrono::steady_clock::time_point now) {
   const os::Identity& self = os::Process::current().identity();

@@ -35,6 +35,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lockfile::schemes::postgresql {
@@ -84,6 +85,9 @@ struct Seen {
 };
 /// From the answer to `Statement::locks`.
 [[nodiscard]] Seen seen_in(const Connection& answer, std::chrono::steady_clock::time_point now);
+
+/// The thread that a session's application_name tells of.
+[[nodiscard]] std::int64_t thread_in(std::string_view application) noexcept;
 
 /// What a lock and a semaphore of one place have in common.
 class SessionScheme : public lockfile::Scheme {

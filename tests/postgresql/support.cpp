@@ -1,0 +1,212 @@
+// See support.hpp.
+#include "postgresql/support.hpp"
+
+#include <libpq-fe.h>
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+
+namespace lockfile::testing {
+namespace {
+
+std::string environment(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+std::string place_in(const std::string& directory) { return "postgresql://postgres@/postgres?host=" + directory; }
+
+sockaddr_un socket_in(const std::string& directory) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = directory + "/.s.PGSQL.5432";
+  std::memcpy(address.sun_path, path.c_str(), std::min(path.size(), sizeof address.sun_path - 1));
+  return address;
+}
+
+// sockaddr_un is one of the shapes of sockaddr.
+const sockaddr* generic(const sockaddr_un& address) { return reinterpret_cast<const sockaddr*>(&address); }
+
+bool write_all(int to, const char* bytes, std::size_t count) {
+  while (count > 0) {
+    const ssize_t written = ::send(to, bytes, count, MSG_NOSIGNAL);
+    if (written <= 0) return false;
+    bytes += written;
+    count -= static_cast<std::size_t>(written);
+  }
+  return true;
+}
+
+}  // namespace
+
+void WithServer::SetUp() {
+  place_ = environment("LOCKFILE_TEST_POSTGRESQL");
+  if (!place_.empty()) return;
+  if (environment("CI") == "true") FAIL() << "the environment names no server";
+  GTEST_SKIP() << "PostgreSQL is not installed";
+}
+
+Sql::Sql(const std::string& place) : connection_(PQconnectdb(place.c_str())) {
+  if (PQstatus(connection_) == CONNECTION_OK) return;
+  const std::string why = PQerrorMessage(connection_);
+  PQfinish(connection_);
+  throw std::runtime_error(why);
+}
+
+Sql::~Sql() { PQfinish(connection_); }
+
+std::string Sql::operator()(const std::string& sql) {
+  const std::unique_ptr<PGresult, void (*)(PGresult*)> result(PQexec(connection_, sql.c_str()), PQclear);
+  const ExecStatusType status = PQresultStatus(result.get());
+  if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+    throw std::runtime_error(PQresultErrorMessage(result.get()));
+  return PQntuples(result.get()) > 0 ? PQgetvalue(result.get(), 0, 0) : "";
+}
+
+void Sql::until(const std::string& sql, const std::string& answer) {
+  std::string last;
+  const auto is_so = [&] { return (last = (*this)(sql)) == answer; };
+  try {
+    wait_for(is_so);
+  } catch (const std::runtime_error&) {
+    throw std::runtime_error("'" + sql + "' goes on to answer '" + last + "'");
+  }
+}
+
+Server::Server(const std::string& primary) {
+  std::string path = "/tmp/lockfile-postgresql-XXXXXX";
+  if (::mkdtemp(path.data()) == nullptr) throw std::runtime_error("cannot make a directory");
+  directory_ = path;
+  tell(primary.empty() ? "start" : "standby " + primary);
+  if (primary.empty()) initialise(place());
+}
+
+Server::~Server() {
+  try {
+    tell("stop");
+  } catch (const std::exception&) {
+    ADD_FAILURE() << "the server in " << directory_ << " cannot be stopped";
+  }
+}
+
+std::string Server::place() const { return place_in(directory_); }
+
+void Server::tell(const std::string& verb) const {
+  std::istringstream words(verb);
+  std::string first;
+  std::string more;
+  words >> first >> more;
+  const std::string command = std::string(SERVER_SCRIPT) + " " + first + " " + directory_ + " " + more;
+  if (std::system(command.c_str()) != 0) throw std::runtime_error("failed: " + command);
+}
+
+void Server::signal(int number) const {
+  // The first line of the file is the first process's pid; the others are its children.
+  std::ifstream file(directory_ + "/db/postmaster.pid");
+  std::string pid;
+  std::getline(file, pid);
+  const std::string name = std::to_string(number);
+  if (std::system(("kill -" + name + " " + pid + " $(pgrep -P " + pid + ")").c_str()) != 0) {
+    throw std::runtime_error("no server to signal");
+  }
+}
+
+Proxy::Proxy(std::string server, Lies lies) : server_(std::move(server)), lies_(lies) {
+  listener_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const sockaddr_un address = socket_in(scratch_.path());
+  if (::bind(listener_, generic(address), sizeof address) != 0 || ::listen(listener_, 100) != 0) {
+    throw std::runtime_error("cannot listen");
+  }
+  listening_ = std::thread([this] { listen(); });
+}
+
+Proxy::~Proxy() {
+  ending_ = true;
+  listening_.join();
+  for (std::thread& each : threads_) each.join();
+  ::close(listener_);
+}
+
+std::string Proxy::place() const { return place_in(scratch_.path()); }
+
+void Proxy::listen() {
+  while (!ending_) {
+    pollfd one{listener_, POLLIN, 0};
+    if (::poll(&one, 1, 1) <= 0) continue;
+    const int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (client >= 0) threads_.emplace_back([this, client] { pass_on(client); });
+  }
+}
+
+void Proxy::pass_on(int client) {
+  const int server = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const sockaddr_un address = socket_in(server_);
+  bool open = ::connect(server, generic(address), sizeof address) == 0;
+  bool lies = lies_ == Lies::about_the_session;
+  const int cuts = cuts_;
+  while (open && !ending_ && cuts == cuts_) {
+    std::array<pollfd, 2> both{pollfd{client, POLLIN, 0}, pollfd{server, POLLIN, 0}};
+    if (silent_) both = {pollfd{-1, 0, 0}, pollfd{-1, 0, 0}};
+    if (::poll(both.data(), both.size(), 1) <= 0) continue;
+    for (const std::size_t i : {0U, 1U}) {
+      if (both[i].revents == 0) continue;
+      std::array<char, 65536> bytes{};
+      const ssize_t got = ::recv(both[i].fd, bytes.data(), bytes.size(), 0);
+      if (got <= 0) {
+        open = false;
+        continue;
+      }
+      // BackendKeyData: 'K', its length (12), the pid, the key. A pooler tells its clients of sessions of its own.
+      constexpr std::string_view head("K\0\0\0\x0c", 5);
+      const auto at = std::string_view(bytes.data(), static_cast<std::size_t>(got)).find(head);
+      if (i == 1 && lies && at != std::string_view::npos) {
+        bytes[at + head.size()] = 0x7f;
+        lies = false;
+      }
+      open = write_all(both[1 - i].fd, bytes.data(), static_cast<std::size_t>(got)) && open;
+    }
+  }
+  ::close(server);
+  ::close(client);
+}
+
+std::error_code code_of(const std::function<void()>& call) {
+  try {
+    call();
+    return {};
+  } catch (const Error& error) {
+    return error.code();
+  }
+}
+
+std::string message_of(const std::function<void()>& call) {
+  try {
+    call();
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+void wait_for(const std::function<bool()>& it) {
+  const auto give_up = std::chrono::steady_clock::now() + stuck;
+  while (!it()) {
+    if (std::chrono::steady_clock::now() > give_up) throw std::runtime_error("stuck");
+    std::this_thread::yield();
+  }
+}
+
+void in_another_thread(const std::function<void()>& what) { std::thread(what).join(); }
+
+}  // namespace lockfile::testing

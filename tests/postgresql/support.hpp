@@ -1,0 +1,117 @@
+// Servers, questions that are asked behind the library's back, and somebody who stands between it and a server.
+#pragma once
+
+#include "support/peer.hpp"
+#include "support/scratch.hpp"
+
+#include <lockfile/lockfile.hpp>
+#include <lockfile/open.hpp>
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+struct pg_conn;
+
+namespace lockfile::testing {
+
+using namespace std::chrono_literals;
+
+/// A test of the server that the environment names: LOCKFILE_TEST_POSTGRESQL.
+class WithServer : public ::testing::Test {
+ protected:
+  void SetUp() override;
+  [[nodiscard]] const std::string& place() const noexcept { return place_; }
+  /// Of a lock of this test's own.
+  [[nodiscard]] std::string address(const std::string& name = "a") const { return place_ + "#" + name_of(name); }
+  [[nodiscard]] std::string name_of(const std::string& name) const {
+    return scratch_.path().filename().string() + "-" + name;
+  }
+
+  Scratch scratch_;
+
+ private:
+  std::string place_;
+};
+
+/// Asks a server, as its superuser. Throws std::runtime_error with the server's words.
+class Sql {
+ public:
+  explicit Sql(const std::string& place);
+  Sql(const Sql&) = delete;
+  Sql& operator=(const Sql&) = delete;
+  ~Sql();
+  /// The first column of the first row, as text; "" where there is none.
+  std::string operator()(const std::string& sql);
+  /// Asks until it is answered so; throws when it is stuck.
+  void until(const std::string& sql, const std::string& answer);
+
+ private:
+  pg_conn* connection_;
+};
+
+/// A server of the test's own, in a directory of its own.
+class Server {
+ public:
+  Server() : Server("") {}
+  /// `of`: a standby of that one.
+  explicit Server(const Server& of) : Server(of.directory_) {}
+  Server& operator=(const Server&) = delete;
+  ~Server();
+
+  [[nodiscard]] std::string place() const;
+  [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
+  /// One of: kill, again, restart, promote.
+  void tell(const std::string& verb) const;
+  /// A signal to all its processes.
+  void signal(int number) const;
+
+ private:
+  explicit Server(const std::string& primary);
+  std::string directory_;
+};
+
+/// Stands between clients and a server, each on a local socket.
+class Proxy {
+ public:
+  enum class Lies : std::uint8_t { none, about_the_session };
+  /// `server`: the directory of its socket.
+  Proxy(std::string server, Lies lies = Lies::none);
+  Proxy(const Proxy&) = delete;
+  Proxy& operator=(const Proxy&) = delete;
+  ~Proxy();
+
+  [[nodiscard]] std::string place() const;
+  /// Passes nothing on any more, and closes nothing.
+  void fall_silent() noexcept { silent_ = true; }
+  void speak() noexcept { silent_ = false; }
+  /// Closes what is open, and goes on with what comes next.
+  void cut() noexcept { ++cuts_; }
+
+ private:
+  void listen();
+  void pass_on(int client);
+
+  Scratch scratch_;
+  std::string server_;
+  Lies lies_;
+  int listener_ = -1;
+  std::atomic<bool> silent_ = false;
+  std::atomic<bool> ending_ = false;
+  std::atomic<int> cuts_ = 0;
+  std::vector<std::thread> threads_;
+  std::thread listening_;
+};
+
+/// The code that a verb fails with; none: it succeeded.
+[[nodiscard]] std::error_code code_of(const std::function<void()>& call);
+[[nodiscard]] std::string message_of(const std::function<void()>& call);
+/// Waits for something that has to come. Throws when it is stuck.
+void wait_for(const std::function<bool()>& it);
+void in_another_thread(const std::function<void()>& what);
+
+}  // namespace lockfile::testing

@@ -1,0 +1,384 @@
+// What is known to go wrong with locks of a PostgreSQL server, each against a real one. The laws that hold for every
+// scheme are in tests/conformance.
+#include "postgresql/support.hpp"
+#include "schemes/postgresql/key.hpp"
+
+#include <lockfile/lease_keeper.hpp>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <future>
+#include <set>
+#include <vector>
+
+namespace lockfile::testing {
+namespace {
+
+using schemes::postgresql::key_of;
+
+class Traps : public WithServer {
+ protected:
+  [[nodiscard]] Peer peer() const { return Peer({scratch_ / "a", "postgresql"}); }
+  // Of the sessions that have, or wait for, the lock of that name.
+  [[nodiscard]] std::string locks(const std::string& column, const std::string& where,
+                                  const std::string& name = "a") const {
+    return "SELECT " + column +
+           " FROM pg_locks WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = " +
+           std::to_string(key_of(name_of(name))) + " AND " + where;
+  }
+};
+
+TEST_F(Traps, a_wait_that_is_given_up_at_the_moment_of_the_grant_leaves_no_hold) {
+  Sql sql(place());
+  const auto holder = open(address());
+  int granted = 0;
+  constexpr int rounds = 150;
+  for (int i = 0; i < rounds; ++i) {
+    holder->acquire();
+    std::stop_source stop;
+    auto waiter = std::async(std::launch::async, [&] {
+      const auto lock = open(address());
+      std::error_code why;
+      if (!lock->acquire({for_ever, stop.get_token()}, why)) return why;
+      lock->release();
+      return std::error_code();
+    });
+    sql.until(locks("count(*)", "NOT granted"), "1");
+    auto releases = std::async(std::launch::async, [&] { stop.request_stop(); });
+    holder->release();
+    releases.get();
+    const std::error_code why = waiter.get();
+    ASSERT_TRUE(!why || why == errc::stopped) << why.message();
+    granted += why ? 0 : 1;
+    ASSERT_EQ(sql(locks("count(*)", "true")), "0") << "round " << i << ", " << (why ? "stopped" : "granted");
+  }
+  RecordProperty("granted", granted);
+}
+
+TEST_F(Traps, one_session_is_never_granted_a_lock_twice) {
+  Sql sql(place());
+  const auto one = open(address());
+  const auto other = open(address("b"));
+  one->acquire();
+  other->acquire();
+  EXPECT_NE(sql(locks("pid", "granted")), sql(locks("pid", "granted", "b")));
+  in_another_thread([&] {
+    const auto second = open(address());
+    EXPECT_EQ(code_of([&] { second->acquire(0s); }), errc::already_locked);
+  });
+  const std::string session = sql(locks("pid", "granted"));
+  one->release();
+  EXPECT_EQ(sql(locks("count(*)", "true")), "0");
+  EXPECT_EQ(sql("SELECT state FROM pg_stat_activity WHERE pid = " + session), "idle");
+}
+
+TEST_F(Traps, a_hold_is_no_open_transaction) {
+  Sql sql(place());
+  const auto lock = open(address());
+  lock->acquire();
+  EXPECT_EQ(sql("SELECT state FROM pg_stat_activity WHERE pid = (" + locks("pid", "granted") + ")"), "idle");
+}
+
+TEST_F(Traps, a_pooler_is_refused) {
+  Proxy pooler(place().substr(place().find("host=") + 5), Proxy::Lies::about_the_session);
+  const auto lock = open(pooler.place() + "#a");
+  const std::string why = message_of([&] { lock->acquire(0s); });
+  EXPECT_NE(why.find("there is a pooler between us and the server"), std::string::npos) << why;
+  EXPECT_NE(message_of([&] { initialise(pooler.place()); }).find("pooler"), std::string::npos);
+  Proxy honest(place().substr(place().find("host=") + 5));
+  open(honest.place() + "#" + name_of("a"))->acquire(0s);
+}
+
+TEST_F(Traps, two_names_with_one_number_are_told_and_never_merged) {
+  Sql sql(place());
+  (void)sql("INSERT INTO lockfile.name VALUES (" + std::to_string(key_of(name_of("a"))) + ", 'somebody else')");
+  const auto lock = open(address());
+  const std::string why = message_of([&] { lock->acquire(0s); });
+  EXPECT_NE(why.find("'" + name_of("a") + "' and 'somebody else' have the same number"), std::string::npos) << why;
+  EXPECT_EQ(sql(locks("count(*)", "true")), "0");
+}
+
+TEST_F(Traps, what_is_wrong_with_an_address_is_said) {
+  EXPECT_EQ(code_of([&] { (void)open("postgresql://app:secret@db/app#a"); }), std::errc::invalid_argument);
+  EXPECT_NE(message_of([&] { (void)open("postgresql://app@db/app?pasword=x#a"); }).find("\"pasword\""),
+            std::string::npos);
+  EXPECT_EQ(code_of([&] { open("postgresql://postgres@/postgres?host=/nowhere#a")->acquire(0s); }),
+            std::errc::not_connected);
+  EXPECT_EQ(code_of([&] { open(place() + "&dbname=none#a")->acquire(0s); }), std::errc::not_connected);
+}
+
+TEST_F(Traps, a_database_without_the_schema_names_the_command_that_makes_it) {
+  Sql sql(place());
+  const std::string database = "without_" + std::to_string(::getpid());
+  (void)sql("CREATE DATABASE " + database);
+  const std::string bare = place() + "&dbname=" + database;
+  const std::string why = message_of([&] { open(bare + "#a")->acquire(0s); });
+  EXPECT_NE(why.find("has no schema 'lockfile', which `lockctl init "), std::string::npos) << why;
+  initialise(bare);
+  initialise(bare);  // may be repeated
+  open(bare + "#a")->acquire(0s);
+  {
+    Sql there(bare);
+    (void)there("UPDATE lockfile.meta SET version = 2");
+  }
+  // A session that is open has been checked: another address makes a new one.
+  EXPECT_EQ(code_of([&] { open(bare + "&connect_timeout=9#a")->acquire(0s); }), std::errc::protocol_not_supported);
+  EXPECT_NE(message_of([&] { initialise(bare); }).find("schema lockfile is of version 2"), std::string::npos);
+  (void)sql("DROP DATABASE " + database + " WITH (FORCE)");
+}
+
+TEST_F(Traps, a_session_that_is_ended_tells_its_holder_at_once) {
+  Sql sql(place());
+  const auto lock = open(address());
+  lock->acquire();
+  const LeaseKeeper keeper(*lock);
+  std::promise<void> told;
+  const std::stop_callback on_lost(keeper.lost(), [&] { told.set_value(); });
+  EXPECT_TRUE(lock->i_am_locking());
+  EXPECT_EQ(sql("SELECT pg_terminate_backend((" + locks("pid", "granted") + "))"), "t");
+  ASSERT_EQ(told.get_future().wait_for(stuck), std::future_status::ready);
+  wait_for([&] { return keeper.loss() == Loss::broken; });
+  EXPECT_FALSE(lock->i_am_locking());
+  EXPECT_EQ(code_of([&] { lock->release(); }), errc::not_locked);
+  lock->acquire(0s);
+}
+
+TEST_F(Traps, breaking_a_hold_spares_the_next_one_of_the_same_session) {
+  const auto lock = open(address());
+  lock->acquire();
+  const Holder first = lock->holder().value();
+  lock->release();
+  lock->acquire();
+  const Holder second = lock->holder().value();
+  EXPECT_EQ(first.nonce, second.nonce) << "the session is kept";
+  EXPECT_GT(second.number, first.number);
+  EXPECT_FALSE(lock->break_lock(first));
+  EXPECT_TRUE(lock->i_am_locking());
+  EXPECT_TRUE(lock->break_lock(second));
+  EXPECT_FALSE(lock->i_am_locking());
+}
+
+TEST_F(Traps, the_lock_of_another_program_is_foreign_and_counts) {
+  Sql sql(place());
+  (void)sql("SET application_name = 'batch'");
+  (void)sql("SELECT pg_advisory_lock(" + std::to_string(key_of(name_of("a"))) + ")");
+  const auto lock = open(address());
+  EXPECT_EQ(code_of([&] { lock->acquire(0s); }), errc::already_locked);
+  EXPECT_TRUE(lock->holder().value().foreign);
+  EXPECT_EQ(code_of([&] { lock->break_lock(); }), errc::foreign);
+  EXPECT_EQ(code_of([&] { lock->break_lock(BreakWhat::foreign); }), errc::cannot_break);
+}
+
+TEST_F(Traps, a_killed_waiter_leaves_the_queue) {
+  Sql sql(place());
+  const auto lock = open(address());
+  lock->acquire();
+  Peer first = peer();
+  first.tell("acquire");
+  sql.until(locks("count(*)", "NOT granted"), "1");
+  first.kill();
+  sql.until(locks("count(*)", "NOT granted"), "0");
+  Peer second = peer();
+  second.tell("acquire");
+  sql.until(locks("count(*)", "NOT granted"), "1");
+  EXPECT_EQ(lock->waiters().size(), 1U);
+  EXPECT_EQ(lock->waiters().front().pid, second.pid());
+  lock->release();
+  EXPECT_EQ(second.answer(), "held");
+}
+
+TEST_F(Traps, threads_that_wait_share_one_session) {
+  Sql sql(place());
+  const auto holder = open(address());
+  holder->acquire();
+  constexpr int threads = 50;
+  std::atomic<int> held = 0;
+  std::vector<std::thread> all;
+  for (int i = 0; i < threads; ++i) {
+    all.emplace_back([&] {
+      const auto lock = open(address());
+      lock->acquire(stuck);
+      ++held;
+      lock->release();
+    });
+  }
+  sql.until(locks("count(*)", "NOT granted"), "1");
+  std::this_thread::sleep_for(quiescent);
+  EXPECT_EQ(sql(locks("count(*)", "NOT granted")), "1");
+  holder->release();
+  for (std::thread& each : all) each.join();
+  EXPECT_EQ(held, threads);
+}
+
+// By two processes, each of which has what the other wants, in sessions that the server sees no cycle of.
+TEST_F(Traps, a_cycle_of_waits_is_found_and_one_gives_up) {
+  Peer one({scratch_ / "a", "postgresql"});
+  Peer other({scratch_ / "b", "postgresql"});
+  ASSERT_EQ(one.ask("acquire"), "held");
+  ASSERT_EQ(other.ask("acquire"), "held");
+  one.tell("also " + (scratch_ / "b"));
+  other.tell("also " + (scratch_ / "a"));
+  std::string result;
+  wait_for([&] {
+    Sql sql(place());
+    return sql(locks("count(*)", "NOT granted")) != "1" || sql(locks("count(*)", "NOT granted", "b")) != "1";
+  });
+  wait_for([&] { return !one.is_silent() || !other.is_silent(); });
+  Peer& gave_up = one.is_silent() ? other : one;
+  Peer& waits = one.is_silent() ? one : other;
+  const std::string why = gave_up.answer().value_or("");
+  EXPECT_NE(why.find("others wait for what this thread holds"), std::string::npos) << why;
+  EXPECT_TRUE(waits.is_silent());
+  EXPECT_EQ(gave_up.ask("release"), "released");
+  EXPECT_EQ(waits.answer(), "held");
+}
+
+TEST_F(Traps, a_forked_child_holds_nothing_and_ends_nothing) {
+  const auto lock = open(address());
+  lock->acquire();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    bool right = !lock->i_am_locking();
+    std::error_code why;
+    lock->release(why);
+    right = right && why == errc::not_my_lock;  // by a session of its own
+    why.clear();
+    right = right && !lock->acquire(0s, why) && why == errc::already_locked;
+    ::exit(right ? 0 : 1);  // not _exit(2): destructors and handlers must not reach the server either
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(lock->i_am_locking());
+  lock->release();
+}
+
+TEST_F(Traps, a_server_that_falls_silent_keeps_nobody_past_the_deadline) {
+  Proxy proxy(place().substr(place().find("host=") + 5));
+  const std::string address_there = proxy.place() + "&connect_timeout=1#" + name_of("a");
+  const auto lock = open(address_there);
+  lock->acquire();
+  proxy.fall_silent();
+  EXPECT_FALSE(lock->i_am_locking()) << "it cannot be told, and whoever asks is to stop";
+  in_another_thread([&] {
+    const auto other = open(address_there);
+    EXPECT_EQ(code_of([&] { other->acquire(0s); }), std::errc::timed_out);
+    EXPECT_EQ(code_of([&] { other->acquire(100ms); }), errc::timed_out);
+    std::stop_source stop;
+    stop.request_stop();
+    EXPECT_EQ(code_of([&] { other->acquire({for_ever, stop.get_token()}); }), errc::stopped);
+  });
+  proxy.speak();
+  EXPECT_TRUE(lock->i_am_locking());
+  lock->release();
+}
+
+// Neither held nor free until the server has ended the session, which a closed socket makes it do.
+TEST_F(Traps, an_acquire_whose_answer_is_lost_holds_nothing) {
+  Sql sql(place());
+  const std::string directory = place().substr(place().find("host=") + 5);
+  for (int round = 0; round < 10; ++round) {
+    Proxy proxy(directory);
+    const auto lock = open(proxy.place() + "&connect_timeout=1#" + name_of("a"));
+    lock->acquire();
+    lock->release();
+    auto acquiring = std::async(std::launch::async, [&] {
+      std::error_code code;
+      if (!lock->acquire(1s, code)) return;
+      lock->release(code);  // it may have been lost by the cut
+    });
+    proxy.fall_silent();
+    proxy.cut();
+    proxy.speak();
+    acquiring.get();
+    sql.until(locks("count(*)", "true"), "0");
+  }
+}
+
+TEST_F(Traps, doctor_tells_of_the_server) {
+  std::error_code why;
+  const Examination seen = examine_place(place(), why);
+  EXPECT_FALSE(why);
+  EXPECT_EQ(seen.scheme, "postgresql");
+  EXPECT_TRUE(seen.file_system.starts_with("PostgreSQL ")) << seen.file_system;
+  EXPECT_GE(seen.findings.size(), 8U);
+}
+
+class OwnServer : public WithServer {};
+
+TEST_F(OwnServer, a_restart_during_a_hold_is_a_loss_and_during_a_wait_a_place_at_the_end) {
+  const Server server;
+  const std::string its = server.place() + "#a";
+  const auto lock = open(its);
+  lock->acquire();
+  const LeaseKeeper keeper(*lock);
+  const auto waiter = open(its);
+  auto waiting = std::async(std::launch::async, [&] {
+    waiter->acquire(60s);
+    const std::uint64_t fence = waiter->fence();
+    waiter->release();
+    return fence;
+  });
+  {
+    Sql sql(server.place());
+    sql.until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", "1");
+  }
+  const std::uint64_t before = lock->fence();
+  server.tell("kill");
+  wait_for([&] { return keeper.lost().stop_requested(); });
+  EXPECT_FALSE(lock->i_am_locking());
+  EXPECT_EQ(waiting.wait_for(0s), std::future_status::timeout) << "it waits for the server";
+  server.tell("again");
+  EXPECT_GT(waiting.get(), before) << "also after a crash";
+  EXPECT_EQ(code_of([&] { lock->release(); }), errc::not_locked);
+  lock->acquire(stuck);
+  EXPECT_GT(lock->fence(), before);
+}
+
+TEST_F(OwnServer, that_is_stopped_keeps_a_hold_and_grants_nothing) {
+  const Server server;
+  const std::string its = server.place() + "&connect_timeout=1#a";
+  const auto lock = open(its);
+  lock->acquire();
+  server.signal(SIGSTOP);
+  EXPECT_FALSE(lock->i_am_locking());
+  in_another_thread([&] {
+    const auto other = open(its);
+    EXPECT_EQ(code_of([&] { other->acquire(100ms); }), errc::timed_out);
+  });
+  server.signal(SIGCONT);
+  EXPECT_TRUE(lock->i_am_locking());
+  lock->release();
+}
+
+TEST_F(OwnServer, that_is_a_standby_is_refused_and_promoted_it_gives_larger_numbers) {
+  const Server primary;
+  std::uint64_t last = 0;
+  const Server standby(primary);
+  const std::string why = message_of([&] { open(standby.place() + "#a")->acquire(0s); });
+  EXPECT_NE(why.find("the server is a standby"), std::string::npos) << why;
+  // It is cut off, and does not hear of the last numbers: its sequence is behind for ever.
+  standby.tell("kill");
+  {
+    const auto lock = open(primary.place() + "#a");
+    for (int i = 0; i < 100; ++i) {
+      lock->acquire();
+      last = lock->fence();
+      lock->release();
+    }
+  }
+  primary.tell("kill");
+  standby.tell("again");
+  standby.tell("promote");
+  Sql sql(standby.place());
+  const auto lock = open(standby.place() + "#a");
+  lock->acquire();
+  EXPECT_GT(lock->fence(), last);
+  constexpr std::uint64_t of_the_sequence = (std::uint64_t{1} << 40) - 1;
+  EXPECT_LT(lock->fence() & of_the_sequence, last & of_the_sequence) << "else nothing was lost, and nothing is shown";
+}
+
+}  // namespace
+}  // namespace lockfile::testing
