@@ -86,6 +86,8 @@ Cluster::Cluster(std::size_t members, Where where) {
   for (std::size_t i = 0; i < members; ++i) members_.push_back({"127.0.0.1", free_port(), free_port(), {}, -1});
   try {
     if (where == Where::namespaces) make_spaces();
+    tls_ = where == Where::loopback_with_tls;
+    if (tls_) make_certificates();
     if (::geteuid() == 0) std::filesystem::permissions(scratch_.path(), std::filesystem::perms::all);
     for (std::size_t i = 0; i < members; ++i) start(i);
     for (std::size_t i = 0; i < members; ++i) wait_until_serving(i);
@@ -131,8 +133,26 @@ void Cluster::make_spaces() {
   }
 }
 
+// One authority, and one certificate that all show: who knows the authority believes them.
+void Cluster::make_certificates() const {
+  const std::string in = "cd " + scratch_.path().string() + " && ";
+  run(in + "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority");
+  run(in + "openssl req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=member");
+  run(in + "echo subjectAltName=IP:127.0.0.1 >names");
+  run(in +
+      "openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile "
+      "names");
+  run(in + "chmod a+r *");
+}
+
+std::vector<std::pair<std::string, std::string>> Cluster::files() const {
+  return {{"ETCDCTL_CACERT", scratch_ / "ca.pem"},
+          {"ETCDCTL_CERT", scratch_ / "cert.pem"},
+          {"ETCDCTL_KEY", scratch_ / "key.pem"}};
+}
+
 std::string Cluster::client_url(const Member& member) const {
-  return "http://" + member.host + ":" + std::to_string(member.port);
+  return (tls_ ? "https://" : "http://") + member.host + ":" + std::to_string(member.port);
 }
 
 std::string Cluster::peer_url(const Member& member) const {
@@ -155,6 +175,10 @@ void Cluster::start(std::size_t member) {
                                  client_url(one), "--advertise-client-urls", client_url(one), "--listen-peer-urls",
                                  peer_url(one), "--initial-advertise-peer-urls", peer_url(one), "--initial-cluster",
                                  all, "--heartbeat-interval", "50", "--election-timeout", "500"});
+  if (tls_) {
+    command.insert(command.end(), {"--cert-file", scratch_ / "cert.pem", "--key-file", scratch_ / "key.pem",
+                                   "--trusted-ca-file", scratch_ / "ca.pem", "--client-cert-auth"});
+  }
   one.pid = spawn(command, scratch_ / (name + ".log"));
 }
 
@@ -211,7 +235,11 @@ void Cluster::cut_off(std::size_t member) const {
 void Cluster::rejoin(std::size_t member) const { run("ip netns exec " + members_[member].space + " iptables -F"); }
 
 std::string Cluster::ctl(const std::string& arguments, std::size_t member) const {
-  return output_of("ETCDCTL_API=3 etcdctl --endpoints=" + client_url(members_[member]) + " " + arguments);
+  std::string with = "ETCDCTL_API=3 ";
+  if (tls_) {
+    for (const auto& [name, file] : files()) with += name + "=" + file + " ";
+  }
+  return output_of(with + "etcdctl --endpoints=" + client_url(members_[member]) + " " + arguments);
 }
 
 namespace {

@@ -20,6 +20,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace lockfile::testing {
@@ -44,7 +45,7 @@ std::string output_of(const std::string& command);
 
 class Cluster {
  public:
-  enum class Where { loopback, namespaces };
+  enum class Where { loopback, loopback_with_tls, namespaces };
   /// Returns when all serve.
   explicit Cluster(std::size_t members, Where where = Where::loopback);
   Cluster(const Cluster&) = delete;
@@ -62,6 +63,8 @@ class Cluster {
   /// No packet passes between it and the other members; clients reach all.
   void cut_off(std::size_t member) const;
   void rejoin(std::size_t member) const;
+  /// With TLS: the variables that name the files of a client.
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>> files() const;
   /// etcdctl, by that member.
   std::string ctl(const std::string& arguments, std::size_t member = 0) const;
 
@@ -76,10 +79,12 @@ class Cluster {
   [[nodiscard]] std::string client_url(const Member& member) const;
   [[nodiscard]] std::string peer_url(const Member& member) const;
   void make_spaces();
+  void make_certificates() const;
   void end() noexcept;
 
   Scratch scratch_;
   std::vector<Member> members_;
+  bool tls_ = false;
   std::string bridge_;
 };
 

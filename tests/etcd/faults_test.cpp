@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <future>
 #include <random>
 #include <sstream>
@@ -286,6 +288,50 @@ TEST_F(Faults, a_client_of_all_members_does_not_notice_a_cut) {
     holder->release(code);
     EXPECT_GT(patient_answer(waiter).fence, 0U);
   });
+}
+
+TEST_F(Faults, users_are_named_by_the_environment_and_others_are_refused) {
+  Cluster cluster(1);
+  (void)cluster.ctl("user add root:secret");
+  (void)cluster.ctl("user add app:word");
+  (void)cluster.ctl("role add locks");
+  (void)cluster.ctl("role grant-permission locks --prefix=true readwrite test/");
+  (void)cluster.ctl("user grant-role app locks");
+  (void)cluster.ctl("user grant-role root root");
+  (void)cluster.ctl("auth enable");
+  const auto as = [&](const char* user) {
+    if (user != nullptr)
+      ::setenv("ETCDCTL_USER", user, 1);  // NOLINT(concurrency-mt-unsafe): no thread of ours reads it
+    auto peer = std::make_unique<Peer>(ETCD_PEER, peer_arguments(cluster.address("a"), 60s));
+    ::unsetenv("ETCDCTL_USER");  // NOLINT(concurrency-mt-unsafe)
+    return peer;
+  };
+  const auto holder = as("app:word");
+  ASSERT_GT(Said(holder->ask("acquire")).fence, 0U);
+  ASSERT_EQ(holder->ask("watch"), "watching");
+  EXPECT_EQ(holder->ask("holds"), "yes");
+  const auto waiter = as("app:word");
+  waiter->tell("acquire");
+  EXPECT_TRUE(waiter->is_silent());
+  for (const char* const wrong : {static_cast<const char*>(nullptr), "app:wrong", "nobody:word"}) {
+    EXPECT_TRUE(as(wrong)->ask("try").starts_with("error generic:" + std::to_string(EACCES))) << wrong;
+  }
+  EXPECT_EQ(holder->ask("release"), "released");
+  EXPECT_GT(Said(waiter->answer()).fence, 0U);
+}
+
+TEST_F(Faults, servers_and_clients_prove_who_they_are_by_the_files_of_the_environment) {
+  Cluster cluster(1, Cluster::Where::loopback_with_tls);
+  Client one;
+  one.run([&] {
+    std::error_code code;
+    EXPECT_FALSE(open(cluster.address("a"))->acquire(0s, code));
+    EXPECT_EQ(code, std::errc::host_unreachable) << "without them the server is not spoken to";
+  });
+  for (const auto& [name, file] : cluster.files()) ::setenv(name.c_str(), file.c_str(), 1);  // NOLINT
+  Peer peer(ETCD_PEER, peer_arguments(cluster.address("a"), 60s));
+  EXPECT_GT(Said(peer.ask("acquire")).fence, 0U);
+  EXPECT_EQ(peer.ask("release"), "released");
 }
 
 // --- fenced writes, among faults ---

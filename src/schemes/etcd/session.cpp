@@ -343,7 +343,7 @@ class Session::Client {
     watchings_.emplace(watching->id, watching);
     if (watch_stream_ != nullptr) {
       send_watch(*watching);
-    } else if (system_.now() >= watch_again_) {
+    } else if (system_.now() >= watch_again_ && may_open_stream()) {
       open_watches();
     }
     return watching;
@@ -614,8 +614,15 @@ class Session::Client {
     for (const auto& each : std::exchange(renewing_, {})) each->set();
   }
 
+  // Where there are users, a stream is good with a token only.
+  [[nodiscard]] bool may_open_stream() {
+    if (credentials_.user.empty() || !token_.empty()) return true;
+    ask_for_token();
+    return false;
+  }
+
   void ask_to_renew() {
-    if (renewals_ == nullptr && system_.now() < renew_again_) return;
+    if (renewals_ == nullptr && (system_.now() < renew_again_ || !may_open_stream())) return;
     if (renewals_ == nullptr) open_renewals();
     asked_at_ = system_.since_boot();
     rpc::LeaseKeepAliveRequest request;
@@ -857,6 +864,13 @@ class Session::Client {
       watching->id = ++last_watch_;
       refused_.push_back(watching);
       refused_again_ = system_.now() + (response.compact_revision() != 0 ? milliseconds(0) : last_backoff);
+      // Its token may be too old; a stream keeps the one that it was opened with.
+      if (response.compact_revision() == 0 && !credentials_.user.empty() && watch_stream_ != nullptr) {
+        std::exchange(watch_stream_, nullptr)->cancel();
+        token_.clear();
+        watches_ended();
+        watch_again_ = refused_again_;
+      }
       return;
     }
     if (response.created()) {
@@ -891,10 +905,10 @@ class Session::Client {
       next = std::min(next, refused_again_);
     }
     if (watch_stream_ == nullptr && !watchings_.empty()) {
-      if (now >= watch_again_) {
+      if (now >= watch_again_ && may_open_stream()) {
         open_watches();
       } else {
-        next = std::min(next, watch_again_);
+        next = std::min(next, std::max(watch_again_, now + first_backoff));
       }
     }
     return next;
@@ -923,6 +937,7 @@ class Session::Client {
         const os::MutexGuard guard(system_, mutex_);
         if (ending_) {
           for (const auto& each : std::exchange(again_, {})) end_call(*each.what);
+          for (Call* const each : std::exchange(without_token_, {})) end_call(*each);
           if (calls_.empty() && streams_.empty()) break;
           next = system_.now() + last_backoff;
         } else {
@@ -1032,7 +1047,12 @@ void Session::Client::examine(Examination& into) {
     into.findings.push_back({"member " + each.address, well ? Result::works : Result::fails, detail});
     if (into.file_system.empty()) into.file_system = "etcd " + seen.version();
   }
-  Endpoint& one = endpoints_[current_];
+  std::size_t in_use = 0;
+  {
+    const os::MutexGuard guard(system_, mutex_);
+    in_use = current_;
+  }
+  const Endpoint& one = endpoints_[in_use];
   {
     grpc::ClientContext context;
     prepare(context);

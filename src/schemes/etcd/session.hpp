@@ -36,7 +36,6 @@ class Event {
   [[nodiscard]] bool is_open() const noexcept { return file_.is_open(); }
   [[nodiscard]] Watch watch() const { return Watch::readable(file_.get()); }
   void set() noexcept {
-    ++times_;
     if (is_open()) system_.event_set(file_.get());
   }
   void clear() noexcept {
@@ -44,13 +43,10 @@ class Event {
   }
   /// Sleeps until it is set or the time has come; may return early.
   void wait_until(std::chrono::steady_clock::time_point when) noexcept;
-  /// How often it has been set.
-  [[nodiscard]] std::uint64_t times() const noexcept { return times_; }
 
  private:
   os::System& system_;
   os::File file_;
-  std::atomic<std::uint64_t> times_{0};
 };
 
 struct Key {
