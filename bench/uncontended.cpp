@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <lockfile/lockfile.hpp>
 #include <string>
@@ -36,6 +37,7 @@ void byte_lock(int file, short type, off_t byte) {
 
 constexpr off_t live = (off_t{1} << 62) + 1;
 constexpr off_t remove_byte = (off_t{1} << 62) + 2;
+constexpr off_t lock_byte = (off_t{1} << 62) + 3;
 
 // The floors, in one directory, on kept inodes.
 class Raw {
@@ -69,6 +71,26 @@ class Raw {
     must(fstatat(directory_, "raw.lock", &look, AT_SYMLINK_NOFOLLOW), "stat");
     must(unlinkat(directory_, "raw.lock", 0), "unlink");
     byte_lock(claim_, F_UNLCK, remove_byte);
+  }
+  // A lock on a file that somebody may remove is worth nothing without a look whether the name still means that file.
+  void byte_lock_and_look() const {
+    byte_lock(claim_, F_WRLCK, lock_byte);
+    struct stat look {};
+    must(fstatat(directory_, "claim", &look, AT_SYMLINK_NOFOLLOW), "stat");
+    byte_lock(claim_, F_UNLCK, lock_byte);
+  }
+  // And the holder's record: read, guarded by a byte of its own, written.
+  void byte_lock_protocol() const {
+    byte_lock(claim_, F_WRLCK, lock_byte);
+    struct stat look {};
+    must(fstatat(directory_, "claim", &look, AT_SYMLINK_NOFOLLOW), "stat");
+    std::array<char, 512> record{};
+    must(static_cast<int>(pread(claim_, record.data(), record.size(), 0)), "pread");
+    byte_lock(claim_, F_WRLCK, lock_byte + 1);
+    must(static_cast<int>(pwrite(claim_, "00000000000000000001", 20, 64)), "pwrite");
+    must(fstatat(directory_, "claim", &look, AT_SYMLINK_NOFOLLOW), "stat");
+    byte_lock(claim_, F_UNLCK, lock_byte + 1);
+    byte_lock(claim_, F_UNLCK, lock_byte);
   }
   void two_renames() const {
     must(renameat2(directory_, "kept", directory_, "rawd.lock", RENAME_NOREPLACE), "rename");
@@ -221,6 +243,8 @@ int main(int argc, char** argv) {
   contest.add("raw mkdir + rmdir", std::string(floor_mkdir), [&] { raw.mkdir_rmdir(); });
   contest.add("  all bare calls of mkdir", std::string(floor_mkdir), [&] { raw.mkdir_protocol(); });
   contest.add(std::string(floor_byte), "", pair_of(*raw_byte));
+  contest.add("  and a look at the name", std::string(floor_byte), [&] { raw.byte_lock_and_look(); });
+  contest.add("  all bare calls of kernel", std::string(floor_byte), [&] { raw.byte_lock_protocol(); });
   contest.add(std::string(floor_flock), "", pair_of(*raw_flock));
   contest.add(std::string(floor_mutex), "", [&] { mutex.pair(); });
   std::vector<std::unique_ptr<bench::Locker>> locks;
