@@ -138,6 +138,28 @@ TEST_F(SQLiteHandOver, is_no_deadlock_to_the_thread_that_is_let_in) {
   EXPECT_EQ(wrong, 0);
 }
 
+TEST_F(SQLiteHandOver, to_one_who_could_not_take_its_place_back_goes_on_to_the_next) {
+  auto holder = peer();
+  ASSERT_EQ(holder->ask("acquire"), "held");
+  Connection other(database());
+  TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
+  std::stop_source stop;
+  std::thread waiter([&] {
+    in_.enter();
+    EXPECT_EQ(code_of([&] { lock.acquire({for_ever, stop.get_token()}); }), errc::stopped);
+  });
+  expect_waiters(1);
+  other.ask("BEGIN IMMEDIATE");
+  stop.request_stop();
+  waiter.join();
+  other.ask("COMMIT");
+  // From here on this process does nothing for a while.
+  auto next = peer();
+  next->tell("acquire");
+  EXPECT_EQ(holder->ask("release"), "released");
+  EXPECT_EQ(next->answer(), "held");
+}
+
 TEST_F(SQLiteHandOver, to_one_who_has_just_given_up_goes_on_to_the_next) {
   constexpr int rounds = 200;
   std::vector<std::thread> threads;

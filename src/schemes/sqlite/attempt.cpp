@@ -21,6 +21,7 @@ std::error_code no_memory() noexcept { return std::make_error_code(std::errc::no
 }  // namespace
 
 // What could not be taken out of the tables by `withdraw` or `release` is left to the next transaction of this process.
+// That may be long in coming. Whoever lets a place in meanwhile finds its FIFO gone, and lets the next one in instead.
 Attempt::~Attempt() {
   leave_line();
   if (database_) database_->give_back(std::move(fifo_));
@@ -34,6 +35,8 @@ void Attempt::leave_line() noexcept {
     // It stays until this process ends.
   }
   place_ = 0;
+  if (fifo_) fifo_->drop();
+  fifo_.reset();
 }
 
 Step Attempt::step() noexcept {

@@ -4,6 +4,7 @@
 #include "claim/claim.hpp"
 #include "claim/names.hpp"
 #include "claim/record_file.hpp"
+#include "schemes/sqlite/lock_name.hpp"
 
 #include <lockfile/error.hpp>
 
@@ -54,7 +55,8 @@ constexpr std::array<const char*, static_cast<std::size_t>(Sql::count)> texts = 
     "SELECT id FROM process WHERE pid = ?1 ORDER BY id DESC LIMIT 1",
     "INSERT INTO process(nonce, boot, host, pid, start, pid_namespace, time_namespace, program) "
     "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id",
-    "DELETE FROM process WHERE id = ?1",
+    "DELETE FROM process WHERE id = ?1 AND id NOT IN (SELECT process FROM hold) AND id NOT IN (SELECT process FROM "
+    "queue)",
     "SELECT id FROM process WHERE id NOT IN (SELECT process FROM hold) AND id NOT IN (SELECT process FROM queue) "
     "LIMIT 64",
     "SELECT number, mode, units, process, thread, place, fifo, uid, died, since, reason FROM hold "
@@ -70,6 +72,7 @@ constexpr std::array<const char*, static_cast<std::size_t>(Sql::count)> texts = 
     "WHERE name = ?1 AND kind = ?2 ORDER BY place",
     "SELECT process FROM queue WHERE name = ?1 AND kind = ?2 AND place < ?3 ORDER BY place DESC LIMIT 1",
     "SELECT 1 FROM queue WHERE name = ?1 AND kind = ?2 AND place = ?3",
+    "SELECT name, kind, number FROM hold WHERE fifo = ?1 AND place <> 0",
     "INSERT INTO queue(name, kind, place, mode, units, most, process, thread, fifo, uid, since, reason) "
     "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     "DELETE FROM queue WHERE name = ?1 AND kind = ?2 AND place = ?3 RETURNING 1",
@@ -234,6 +237,9 @@ Database::Opened Database::open(os::Process& process, const std::string& path, A
             {std::make_error_code(std::errc::operation_not_supported), "this system does not tell its boot id"}};
   }
   const int at = directory.value->descriptor();
+  auto& all = process.part<Databases>();
+  // From before the file is made: until the descriptor that made it is closed again, no thread may have SQLite open it.
+  const os::MutexGuard guard(system, all.mutex_);
   auto info = system.stat_at(at, name.c_str(), os::Links::keep);
   if (info.error == ENOENT && what == For::looking) return {};
   if (info.error == ENOENT) {
@@ -262,8 +268,6 @@ Database::Opened Database::open(os::Process& process, const std::string& path, A
                                         "other files for each")};
   }
 
-  auto& all = process.part<Databases>();
-  const os::MutexGuard guard(system, all.mutex_);
   try {
     auto database = all.find(info.value);
     if (!database) {
@@ -466,9 +470,10 @@ void Database::disconnect() noexcept {
   }
   if (self_ != 0) {
     try {
-      Write write(*this, Write::Patience::moment);
-      Query(*this, Sql::end_process).with(self_).run();
-      write.commit();
+      // With what attempts had to leave: nobody else can end it while this process lives.
+      write(*this, Write::Patience::release, [this](std::vector<Token>& /*tokens*/) {
+        Query(*this, Sql::end_process).with(self_).run();
+      });
     } catch (const std::exception&) {
       // The next one that comes takes it away.
     }
@@ -743,14 +748,16 @@ void Database::give_back(std::unique_ptr<claim::WakeFifo> fifo) noexcept {
   }
 }
 
-void Database::wake(const std::vector<Token>& tokens) noexcept {
+std::vector<Database::Token> Database::wake(const std::vector<Token>& tokens) {
+  std::vector<Token> gone;
   for (const Token& each : tokens) {
     if (each.fifo == 0) continue;
     claim::SlotOwner owner;
     owner.id = each.fifo;
     owner.uid = each.uid;
-    (void)claim::wake(*beside_, fifo_names(), owner);  // one that is gone looks no more; it will be judged
+    if (claim::wake(*beside_, fifo_names(), owner) == claim::Woken::gone) gone.push_back(each);
   }
+  return gone;
 }
 
 void Database::orphan(Orphan orphan) noexcept {

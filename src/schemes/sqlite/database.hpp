@@ -87,6 +87,7 @@ enum class Sql : std::uint8_t {
   line,
   before,
   in_line,
+  hold_of_fifo,
   add_place,
   end_place,
   count,  ///< how many there are
@@ -210,8 +211,9 @@ class Database {
     std::uint64_t fifo = 0;  ///< 0: it cannot be woken
     std::uint32_t uid = 0;
   };
-  /// Only after the COMMIT of what it is to be woken for: else it would look, see nothing and sleep again.
-  void wake(const std::vector<Token>& tokens) noexcept;
+  /// Only after the COMMIT of what it is to be woken for: else it would look, see nothing and sleep again. Those whose
+  /// FIFO is gone: they wait no more, and could not say so.
+  [[nodiscard]] std::vector<Token> wake(const std::vector<Token>& tokens);
 
   /// A place or hold that its attempt could not take out of the tables: done by the next transaction of this process.
   struct Orphan {

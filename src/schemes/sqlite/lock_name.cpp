@@ -207,4 +207,22 @@ void end_orphans(Database& database, const std::vector<Database::Orphan>& orphan
   }
 }
 
+void end_given_to(Database& database, const std::vector<Database::Token>& gone, std::vector<Database::Token>& tokens) {
+  for (const Database::Token& each : gone) {
+    struct Given {
+      LockName name;
+      std::uint64_t number = 0;
+    };
+    std::vector<Given> all;
+    Query query(database, Sql::hold_of_fifo);
+    for (query.with(stored(each.fifo)); query.next();) {
+      all.push_back({{query.text(0), static_cast<Kind>(query.number(1))}, loaded(query.number(2))});
+    }
+    for (const Given& given : all) {
+      Change change(database, given.name, tokens);
+      if (change.end(given.number)) change.let_in();
+    }
+  }
+}
+
 }  // namespace lockfile::schemes::sqlite

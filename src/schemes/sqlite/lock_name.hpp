@@ -99,6 +99,8 @@ class Change {
 
 void end_orphans(Database& database, const std::vector<Database::Orphan>& orphans,
                  std::vector<Database::Token>& tokens);
+/// Takes back what was given to places whose FIFO is gone, and gives it to the next. Whoever holds has its FIFO.
+void end_given_to(Database& database, const std::vector<Database::Token>& gone, std::vector<Database::Token>& tokens);
 
 /// One transaction that writes: `work` is given where to put the tokens for whom it lets in, and they are woken after
 /// the COMMIT. What attempts of this process could not undo themselves is done with it. Throws `Refused`, and then
@@ -118,7 +120,19 @@ void write(Database& database, Database::Write::Patience patience, Work work) {
       throw;
     }
   }
-  database.wake(tokens);
+  try {
+    // Each further one needs somebody who could not take its place back.
+    while (!tokens.empty()) {
+      const std::vector<Database::Token> gone = database.wake(tokens);
+      tokens.clear();
+      if (gone.empty()) return;
+      Database::Write transaction(database, Database::Write::Patience::release);
+      end_given_to(database, gone, tokens);
+      transaction.commit();
+    }
+  } catch (const std::exception&) {
+    return;  // what was committed stands; who was not woken looks by itself in a while
+  }
 }
 
 }  // namespace lockfile::schemes::sqlite
