@@ -471,9 +471,8 @@ void Database::disconnect() noexcept {
   if (self_ != 0) {
     try {
       // With what attempts had to leave: nobody else can end it while this process lives.
-      write(*this, Write::Patience::release, [this](std::vector<Token>& /*tokens*/) {
-        Query(*this, Sql::end_process).with(self_).run();
-      });
+      write(*this, Write::Patience::release,
+            [this](std::vector<Token>& /*tokens*/) { Query(*this, Sql::end_process).with(self_).run(); });
     } catch (const std::exception&) {
       // The next one that comes takes it away.
     }
