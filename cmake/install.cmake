@@ -10,6 +10,13 @@ if(TARGET lockctl)
 endif()
 
 install(EXPORT lockfileTargets NAMESPACE lockfile:: DESTINATION ${_package_dir})
+
+# Components: an export file each, so that whoever does not ask for one need not have what it needs.
+get_property(_components GLOBAL PROPERTY LOCKFILE_COMPONENTS)
+foreach(_component IN LISTS _components)
+  install(TARGETS lockfile_${_component} EXPORT lockfile-${_component})
+  install(EXPORT lockfile-${_component} NAMESPACE lockfile:: DESTINATION ${_package_dir})
+endforeach()
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/lockfileConfig.cmake.in ${_generated}/lockfileConfig.cmake
   INSTALL_DESTINATION ${_package_dir} NO_SET_AND_CHECK_MACRO)
 # Before 1.0 a new minor version may change the interface (and the soname does).
