@@ -101,11 +101,13 @@ Step Attempt::change() {
           [&](std::vector<Database::Token>& tokens) {
             Change change(*database_, scheme_.name_, tokens);
             change.remove_dead(wanted());
-            change.let_in();
-            enter_or_line_up(change, step);
+            const bool others_wait = change.let_in();
+            enter_or_line_up(change, others_wait, step);
           });
   } catch (...) {
     // Nothing has happened, so nothing was granted, and whoever waited waits.
+    if (place_ != 0 && place_ != place_before) database_->waits_no_more(place_);
+    if (place_before != 0) database_->waits(place_before);
     number_ = 0;
     place_ = place_before;
     throw;
@@ -113,7 +115,7 @@ Step Attempt::change() {
   return *std::move(step);
 }
 
-void Attempt::enter_or_line_up(Change& change, std::optional<Step>& step) {
+void Attempt::enter_or_line_up(Change& change, bool others_wait, std::optional<Step>& step) {
   if (place_ != 0) {
     if (const auto hold = granted_to(*database_, scheme_.name_, place_)) {
       step = granted(*hold);
@@ -133,7 +135,7 @@ void Attempt::enter_or_line_up(Change& change, std::optional<Step>& step) {
     hold.reason = scheme_.options_.reason;
     hold.died = change.died();
     if (fifo_) hold.token = {fifo_->id(), fifo_->uid()};
-    const bool passes = scheme_.options_.order == Order::throughput || !first_in_line(*database_, scheme_.name_);
+    const bool passes = scheme_.options_.order == Order::throughput || !others_wait;
     if (passes && admits(change.holds(), scheme_.name_, wanted())) {
       hold.number = change.add(hold);
       step = granted(hold);
@@ -250,7 +252,7 @@ std::optional<Blocked> Attempt::withdraw() noexcept {
         Change change(*database_, scheme_.name_, tokens);
         if (const auto hold = granted_to(*database_, scheme_.name_, place_)) (void)change.end(hold->number);
         (void)change.end_place(place_);
-        change.let_in();
+        (void)change.let_in();
         database_->waits_no_more(place_);
       });
       place_ = 0;
@@ -282,7 +284,7 @@ std::error_code Attempt::release() noexcept {
       write(*database_, Patience::release, [&](std::vector<Database::Token>& tokens) {
         Change change(*database_, scheme_.name_, tokens);
         ended = change.end(number);
-        if (ended) change.let_in();
+        if (ended) (void)change.let_in();
         if (ended) return;
         const auto& holds = change.holds();
         somebody = std::any_of(holds.begin(), holds.end(),

@@ -29,7 +29,7 @@ class Attempt final : public lockfile::Attempt {
   /// Of one that waits. Nothing: something has to be changed.
   [[nodiscard]] std::optional<Step> look();
   [[nodiscard]] Step change();
-  void enter_or_line_up(Change& change, std::optional<Step>& step);
+  void enter_or_line_up(Change& change, bool others_wait, std::optional<Step>& step);
   [[nodiscard]] Step granted(const Hold& hold);
   /// Who is in the way and what to sleep on; nothing: nobody who lives.
   [[nodiscard]] std::optional<Blocked> blocked_by(const std::vector<Hold>& holds);

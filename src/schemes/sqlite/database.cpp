@@ -759,6 +759,21 @@ std::vector<Database::Token> Database::wake(const std::vector<Token>& tokens) {
   return gone;
 }
 
+void Database::waits(std::uint64_t place) {
+  const os::MutexGuard guard(system(), small_mutex_);
+  waiting_.insert(place);
+}
+
+void Database::waits_no_more(std::uint64_t place) noexcept {
+  const os::MutexGuard guard(system(), small_mutex_);
+  waiting_.erase(place);
+}
+
+bool Database::is_waiting(std::uint64_t place) noexcept {
+  const os::MutexGuard guard(system(), small_mutex_);
+  return waiting_.count(place) != 0;
+}
+
 void Database::orphan(Orphan orphan) noexcept {
   const os::MutexGuard guard(system(), small_mutex_);
   try {

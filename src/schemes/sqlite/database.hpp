@@ -226,9 +226,9 @@ class Database {
   [[nodiscard]] std::vector<Orphan> take_orphans() noexcept;
 
   /// Places of threads of this process that wait: a hold of that place is not known yet to its thread.
-  void waits(std::uint64_t place) { waiting_.insert(place); }
-  void waits_no_more(std::uint64_t place) noexcept { waiting_.erase(place); }
-  [[nodiscard]] bool is_waiting(std::uint64_t place) const noexcept { return waiting_.count(place) != 0; }
+  void waits(std::uint64_t place);
+  void waits_no_more(std::uint64_t place) noexcept;
+  [[nodiscard]] bool is_waiting(std::uint64_t place) noexcept;
 
   [[nodiscard]] os::Process& process() const noexcept { return directory_->process(); }
   [[nodiscard]] os::System& system() const noexcept { return directory_->system(); }
@@ -274,9 +274,9 @@ class Database {
   std::int64_t self_ = 0;
   bool self_is_new_ = false;  // written by the transaction that is open
 
-  os::Mutex mutex_;  // the connection's
+  os::Mutex mutex_;        // the connection's
+  os::Mutex small_mutex_;  // of the rest
   std::set<std::uint64_t> waiting_;
-  os::Mutex small_mutex_;  // of the next two
   std::vector<std::unique_ptr<claim::WakeFifo>> fifos_;
   std::vector<Orphan> orphans_;
 };

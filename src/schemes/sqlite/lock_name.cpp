@@ -136,15 +136,15 @@ void Change::remove_dead(const Wanted& wanted) {
 }
 
 // Each enters by the hand of whoever made room: there is no moment at which the lock is free and somebody waits.
-void Change::let_in() {
+bool Change::let_in() {
   for (;;) {
     const auto first = first_in_line(database_, name_);
-    if (!first) return;
+    if (!first) return false;
     if (database_.is_dead(first->process)) {
       (void)end_place(first->place);
       continue;
     }
-    if (!admits(holds(), name_, first->wanted)) return;
+    if (!admits(holds(), name_, first->wanted)) return true;
     (void)end_place(first->place);
     Hold hold;
     hold.mode = first->wanted.mode;
@@ -203,7 +203,7 @@ void end_orphans(Database& database, const std::vector<Database::Orphan>& orphan
       number = granted ? granted->number : 0;
     }
     if (number != 0) (void)change.end(number);
-    change.let_in();
+    (void)change.let_in();
   }
 }
 

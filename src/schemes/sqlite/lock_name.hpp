@@ -78,8 +78,8 @@ class Change {
   [[nodiscard]] const std::vector<Hold>& holds();
   /// Removes the dead among those who keep `wanted` out.
   void remove_dead(const Wanted& wanted);
-  /// Lets in who may enter, in the order of the line; the dead are dropped.
-  void let_in();
+  /// Lets in who may enter, in the order of the line; the dead are dropped. True: somebody still waits.
+  bool let_in();
   /// The number.
   std::uint64_t add(Hold hold);
   /// Ends a hold. False: it does not stand.

@@ -46,10 +46,19 @@ std::unique_ptr<lockfile::Attempt> Scheme::attempt(const Request& request) {
 }
 
 std::shared_ptr<Database> Scheme::database(Database::For what, Refusal& refusal) {
+  os::Process& process = os::Process::current();
+  if (!database_ && name_.kind == Kind::semaphore) {
+    const os::MutexGuard guard(process.system(), shelf_->mutex);
+    database_ = shelf_->database;
+  }
   if (database_ && database_->will_do(what) && database_->is_at(path_)) return database_;
-  auto opened = Database::open(os::Process::current(), path_, options_.access, what);
+  auto opened = Database::open(process, path_, options_.access, what);
   refusal = std::move(opened.refusal);
   if (opened.database) database_ = opened.database;
+  if (opened.database && name_.kind == Kind::semaphore) {
+    const os::MutexGuard guard(process.system(), shelf_->mutex);
+    shelf_->database = opened.database;
+  }
   return std::move(opened.database);
 }
 
@@ -142,7 +151,7 @@ std::error_code Scheme::break_hold(const Holder& hold, Proof proof) noexcept {
         broken = change.end(each.number) || broken;
         tokens.push_back(each.token);  // it wants to know
       }
-      if (broken) change.let_in();
+      if (broken) (void)change.let_in();
     });
     return broken ? std::error_code() : errc::not_locked;
   } catch (const Refused& refused) {
@@ -163,7 +172,7 @@ std::unique_ptr<lockfile::Scheme> Scheme::semaphore(std::size_t units, std::size
   made->name_.kind = Kind::semaphore;
   made->units_ = static_cast<std::int64_t>(wanted);
   made->most_ = static_cast<std::int64_t>(units);
-  made->database_ = database_;
+  made->shelf_ = shelf_;
   return made;
 }
 

@@ -61,6 +61,12 @@ class Scheme final : public lockfile::Scheme {
  private:
   friend class Attempt;
 
+  /// Semaphores are made one for each acquire: what the first has opened serves the next.
+  struct Shelf {
+    os::Mutex mutex;
+    std::shared_ptr<Database> database;
+  };
+
   /// Null: refused, or, for looking, not there.
   [[nodiscard]] std::shared_ptr<Database> database(Database::For what, Refusal& refusal);
   [[nodiscard]] std::shared_ptr<Database> database_to_look_at(std::error_code& why);
@@ -71,6 +77,7 @@ class Scheme final : public lockfile::Scheme {
   std::int64_t most_ = 1;
   Options options_;
   std::shared_ptr<Database> database_;
+  std::shared_ptr<Shelf> shelf_ = std::make_shared<Shelf>();  // shared with those that `semaphore` has made
 };
 
 }  // namespace lockfile::schemes::sqlite
