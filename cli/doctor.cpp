@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 
 namespace lockctl {
 namespace {
@@ -82,9 +83,9 @@ void print_schemes() {
   print_table(rows, "  ");
 }
 
-Json schemes_to_json() {
+Json schemes_to_json(std::span<const lockfile::SchemeDescription> described) {
   Json schemes = Json::array();
-  for (const auto& scheme : lockfile::describe_schemes()) {
+  for (const auto& scheme : described) {
     Json promises = Json::object();
     for (const auto& promise : lockfile::promises()) {
       promises[std::string(promise.name)] = scheme.promises.*promise.is;
@@ -155,7 +156,8 @@ Json to_json(const std::string& directory, const Report& report) {
                           {"failures", run.failures},         {"first_failure", run.first_failure},
                           {"left_behind", run.left_behind}};
   }
-  json["schemes"] = schemes_to_json();
+  json["schemes"] = schemes_to_json(lockfile::describe_schemes());
+  json["engines"] = schemes_to_json(lockfile::describe_engines());
   json["promises"] = Json::object();
   for (const auto& promise : lockfile::promises()) {
     json["promises"][std::string(promise.name)] = promise.what;

@@ -45,9 +45,9 @@ struct Standing {
 /// looked at is there too, as foreign, with the cause as its note.
 [[nodiscard]] std::vector<Standing> list_locks(std::string_view directory, std::error_code& ec);
 
-/// Waits until nobody holds the lock on `path`, by a lock file or by `scheme` (a name as in `Options::scheme`), and
-/// takes nothing: when it returns, somebody else may have it already (flock(2) cannot be asked: where nobody holds it
-/// exclusively, scheme flock takes it for an instant). A stale lock counts as free. Needs no right to write. `ec`:
+/// Waits until nobody holds the lock on `path` (an address, where `scheme` locks names), by a lock file or by `scheme`,
+/// and takes nothing: when it returns, somebody else may have it already (flock(2) cannot be asked: where nobody holds
+/// it exclusively, it is taken for an instant). A stale lock counts as free. Needs no right to write. `ec`:
 /// `errc::timed_out` (zero or negative: `errc::already_locked`), `errc::stopped`, or the cause why it cannot be told.
 void wait_until_free(std::string_view path, const Wait& wait, std::error_code& ec,
                      std::string_view scheme = "auto") noexcept;

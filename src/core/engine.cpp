@@ -483,7 +483,7 @@ Outcome Engine::end_hold(State& state, Hold& hold) {
     auto holders = scheme_->holders(ignored);
     if (!holders.empty()) outcome.by = std::move(holders.front());
   } else if (error.category() != lockfile_category()) {
-    outcome.what = "cannot remove the lock file";
+    outcome.what = "the hold could not be ended";
   }
   return outcome;
 }

@@ -5,8 +5,10 @@
 #include "claim/record.hpp"
 #include "claim/sweep.hpp"
 #include "claim/word.hpp"
+#include "core/open.hpp"
 #include "core/path.hpp"
 #include "core/waiting.hpp"
+#include "os/backoff.hpp"
 #include "os/sleeper.hpp"
 #include "schemes/catalogue.hpp"
 #include "schemes/kernel/scheme.hpp"
@@ -213,11 +215,86 @@ std::vector<Leftover> leftovers(std::string_view directory, Clean clean, std::er
   return std::move(found.value);
 }
 
+namespace {
+
+// Of a name in a database or cluster: whoever only looks stands in no line that would wake it, and looks now and then.
+class NamedFreeWait final : public Attempt {
+ public:
+  explicit NamedFreeWait(std::string_view address) : scheme_(core::named_scheme(address)) {}
+
+  Step step() noexcept override {
+    try {
+      std::error_code why;
+      auto holders = scheme_->holders(why);
+      if (why) return Failed{why, "cannot look at the lock", {}};
+      const auto lives = std::find_if(holders.begin(), holders.end(), [](const Holder& each) {
+        return each.verdict != Verdict::dead && !each.expired;
+      });
+      if (lives == holders.end()) return Granted{};
+      Blocked blocked;
+      blocked.by = std::move(*lives);
+      blocked.look_again = looks_.next(os::Process::current().system());
+      return blocked;
+    } catch (const std::bad_alloc&) {
+      return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
+    }
+  }
+  std::optional<Blocked> withdraw() noexcept override { return std::nullopt; }
+  std::error_code release() noexcept override { return {}; }
+  bool still_held(std::error_code& why) noexcept override {
+    why.clear();
+    return false;
+  }
+  void abandon() noexcept override {}
+
+ private:
+  std::unique_ptr<Scheme> scheme_;
+  os::Backoff looks_{std::chrono::milliseconds(2), std::chrono::milliseconds(250)};
+};
+
+void wait_by(Attempt& attempt, const Wait& wait, std::error_code& ec) {
+  os::Process& process = os::Process::current();
+  const core::Limit limit(process.system(), wait);
+  std::shared_ptr<os::Notifier::Instance> instance;
+  core::Waited waited;
+  if (limit.at_once()) {
+    Step step = attempt.step();
+    if (std::holds_alternative<Granted>(step)) return;
+    const auto* const failed = std::get_if<Failed>(&step);
+    ec = failed != nullptr ? failed->why : make_error_code(errc::already_locked);
+    return;
+  }
+  waited = core::wait_until_granted(
+      process, {}, limit, wait.stop(), std::nullopt, [&] { return attempt.step(); }, instance);
+  switch (waited.how) {
+    case core::Waited::How::granted:
+      break;
+    case core::Waited::How::failed:
+      ec = waited.failed.why;
+      break;
+    case core::Waited::How::timed_out:
+      ec = errc::timed_out;
+      break;
+    case core::Waited::How::stopped:
+      ec = errc::stopped;
+      break;
+  }
+}
+
+}  // namespace
+
 void wait_until_free(std::string_view path, const Wait& wait, std::error_code& ec, std::string_view scheme) noexcept {
   try {
     ec.clear();
-    os::Process& process = os::Process::current();
-    auto file = core::absolute_path(process, path);
+    if (schemes::find_engine(scheme) != nullptr) {
+      if (!wait.valid()) {
+        ec = std::make_error_code(std::errc::invalid_argument);
+        return;
+      }
+      NamedFreeWait attempt(path);
+      return wait_by(attempt, wait, ec);
+    }
+    auto file = core::absolute_path(os::Process::current(), path);
     if (!file.ok() || !wait.valid() || schemes::find_scheme(scheme) == nullptr) {
       ec = file.ok() ? std::make_error_code(std::errc::invalid_argument) : os::code_of(file.error);
       return;
@@ -229,33 +306,11 @@ void wait_until_free(std::string_view path, const Wait& wait, std::error_code& e
     const std::unique_ptr<Attempt> attempt = scheme == "shm" ? schemes::shared_memory::free_wait(in_memory)
                                              : whole || scheme == "kernel" ? schemes::free_wait(on_it)
                                                                            : schemes::free_wait(beside);
-    const core::Limit limit(process.system(), wait);
-    std::shared_ptr<os::Notifier::Instance> instance;
-    core::Waited waited;
-    if (limit.at_once()) {
-      Step step = attempt->step();
-      if (std::holds_alternative<Granted>(step)) return;
-      const auto* const failed = std::get_if<Failed>(&step);
-      ec = failed != nullptr ? failed->why : make_error_code(errc::already_locked);
-      return;
-    }
-    waited = core::wait_until_granted(
-        process, {}, limit, wait.stop(), std::nullopt, [&] { return attempt->step(); }, instance);
-    switch (waited.how) {
-      case core::Waited::How::granted:
-        break;
-      case core::Waited::How::failed:
-        ec = waited.failed.why;
-        break;
-      case core::Waited::How::timed_out:
-        ec = errc::timed_out;
-        break;
-      case core::Waited::How::stopped:
-        ec = errc::stopped;
-        break;
-    }
+    wait_by(*attempt, wait, ec);
   } catch (const std::bad_alloc&) {
     ec = std::make_error_code(std::errc::not_enough_memory);
+  } catch (const Error& error) {
+    ec = error.code();  // an address that cannot be understood, or whose scheme is not built in
   }
 }
 

@@ -92,6 +92,12 @@ std::unique_ptr<core::Engine> core::named_engine(std::string_view text, const Op
   return engine_of(text, std::move(address), options);
 }
 
+std::unique_ptr<Scheme> core::named_scheme(std::string_view text) {
+  Address address = address_or_throw(text);
+  if (!locks_a_name(address.scheme)) refuse(text, std::errc::invalid_argument, "it names no lock in a database");
+  return scheme_of(text, address, {});
+}
+
 std::unique_ptr<Lock> open(std::string_view text, const Options& options) {
   Address address = address_or_throw(text);
   if (locks_a_name(address.scheme)) {

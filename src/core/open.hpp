@@ -4,6 +4,7 @@
 #include "core/engine.hpp"
 
 #include <lockfile/options.hpp>
+#include <lockfile/scheme.hpp>
 
 #include <memory>
 #include <string_view>
@@ -14,5 +15,8 @@ namespace lockfile::core {
 [[nodiscard]] std::unique_ptr<Engine> file_engine(std::string_view path, const Options& options);
 /// Of a name in a database or cluster. Throws as `open`, also for an address that means a path.
 [[nodiscard]] std::unique_ptr<Engine> named_engine(std::string_view address, const Options& options);
+
+/// The scheme of it, without a lock object. Throws likewise.
+[[nodiscard]] std::unique_ptr<Scheme> named_scheme(std::string_view address);
 
 }  // namespace lockfile::core

@@ -56,6 +56,10 @@ TEST(doctor, shows_what_each_scheme_promises) {
       EXPECT_EQ(report["promises"].at(string(promise.name)), promise.what);
     }
   }
+  ASSERT_EQ(report["engines"].size(), lockfile::describe_engines().size());
+  for (std::size_t i = 0; i < lockfile::describe_engines().size(); ++i) {
+    EXPECT_EQ(report["engines"][i]["name"], lockfile::describe_engines()[i].name);
+  }
 }
 
 TEST(doctor, leaves_nothing_behind_when_it_is_interrupted) {

@@ -81,7 +81,7 @@ class Line : public Law {
 
   bool told_ = false;
 };
-LOCKFILE_FOR_ALL_SCHEMES(Line);
+LOCKFILE_FOR_ALL_FILES(Line);
 
 #define IF_ORDERED \
   if (told_) return
