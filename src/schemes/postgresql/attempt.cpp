@@ -316,6 +316,7 @@ void SessionAttempt::begin_withdrawal() {
   os::Process& process = os::Process::current();
   state_ = State::cancelling;
   canceller_ = process.part<Pool>().take(scheme_.place(), scheme_.reason());
+  canceller_was_idle_ = canceller_ != nullptr;
   if (!canceller_) canceller_ = std::make_unique<Connection>(process, scheme_.place(), scheme_.reason());
   if (canceller_->is_set_up()) {
     canceller_->ask(Statement::cancel, Arguments().add(session_->backend()).add(session_->backend_start()));
@@ -343,6 +344,9 @@ std::optional<Blocked> SessionAttempt::withdraw_further() {
     if (progress == Progress::reads || progress == Progress::writes) {
       if (system().now() < answer_by_) return blocked(asked, progress);
       drop();
+    } else if (progress == Progress::broken && state_ == State::cancelling && canceller_was_idle_) {
+      canceller_was_idle_ = false;
+      canceller_ = std::make_unique<Connection>(os::Process::current(), scheme_.place(), scheme_.reason());
     } else if (progress == Progress::broken || (state_ == State::cancelling && asked.failed())) {
       drop();
     } else if (state_ == State::cancelling) {
@@ -459,15 +463,14 @@ bool SessionAttempt::reuse(const Request& request) noexcept {
   return true;
 }
 
-Arguments LockAttempt::key_and_thread() const noexcept { return Arguments().add(key()).add(request().thread); }
-
 Granted LockAttempt::granted(const Connection& session) const noexcept {
   if (request().mode == Mode::shared) return {};
   return {.fence = fence_of(session.timeline(), session.number(0, 0))};
 }
 
 void LockAttempt::ask_try(Connection& session) {
-  session.ask(request().mode == Mode::shared ? Statement::try_shared : Statement::try_exclusive, key_and_thread());
+  session.ask(request().mode == Mode::shared ? Statement::try_shared : Statement::try_exclusive,
+              Arguments().add(key()).add(what_a_session_says(request().thread)));
 }
 
 std::optional<Granted> LockAttempt::tried(Connection& session) {
@@ -476,7 +479,8 @@ std::optional<Granted> LockAttempt::tried(Connection& session) {
 }
 
 void LockAttempt::ask_wait(Connection& session) {
-  session.ask(request().mode == Mode::shared ? Statement::wait_shared : Statement::wait_exclusive, key_and_thread());
+  session.ask(request().mode == Mode::shared ? Statement::wait_shared : Statement::wait_exclusive,
+              Arguments().add(key()).add(what_a_session_says(request().thread)));
 }
 
 std::optional<Step> LockAttempt::waited(Connection& session) { return held(granted(session)); }

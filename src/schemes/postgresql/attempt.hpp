@@ -97,6 +97,7 @@ class SessionAttempt : public lockfile::Attempt {
   State state_ = State::idle;
   std::unique_ptr<Connection> session_;
   std::unique_ptr<Connection> canceller_;
+  bool canceller_was_idle_ = false;
   bool was_idle_ = false;      // the session comes out of the pool: it may have ended long ago
   bool looked_ = false;        // who is in the way has been asked
   std::int64_t holds_as_ = 0;  // the session, while `Pool` knows that it holds
@@ -123,7 +124,6 @@ class LockAttempt final : public SessionAttempt {
   void ask_wait(Connection& session) override;
   std::optional<Step> waited(Connection& session) override;
   void ask_release(Connection& session) override;
-  [[nodiscard]] Arguments key_and_thread() const noexcept;
   [[nodiscard]] Granted granted(const Connection& session) const noexcept;
 };
 

@@ -386,18 +386,6 @@ bool Connection::take_notification() noexcept {
   return any;
 }
 
-bool Connection::is_quiet() {
-  if (phase_ != Phase::set_up || asked_) return false;
-  if (!os::socket_is(descriptor(), os::Ready::to_read)) return true;
-  // Its last word, or a setting that was changed under it.
-  if (PQconsumeInput(connection_) == 0 || PQisBusy(connection_) != 0 || PQstatus(connection_) == CONNECTION_BAD) {
-    (void)end({std::make_error_code(std::errc::connection_reset), what_libpq_says()});
-    return false;
-  }
-  (void)take_notification();
-  return !os::socket_is(descriptor(), os::Ready::to_read);
-}
-
 void Connection::learn(std::int64_t key) {
   constexpr std::size_t most = 100'000;
   if (known_.size() >= most) known_.clear();
@@ -405,25 +393,20 @@ void Connection::learn(std::int64_t key) {
 }
 
 std::unique_ptr<Connection> Pool::take(const Place& place, const std::string& reason) {
-  std::unique_ptr<Connection> taken;
-  for (;;) {
-    {
-      const os::MutexGuard guard(system_, mutex_);
-      auto found = idle_.end();
-      for (auto each = idle_.end(); each != idle_.begin();) {
-        --each;
-        if ((*each)->uri() != place.uri) continue;
-        if (found == idle_.end()) found = each;
-        if ((*each)->reason() != reason) continue;
-        found = each;
-        break;
-      }
-      if (found == idle_.end()) return nullptr;
-      taken = std::move(*found);
-      idle_.erase(found);
-    }
-    if (taken->is_quiet()) return taken;
+  const os::MutexGuard guard(system_, mutex_);
+  auto found = idle_.end();
+  for (auto each = idle_.end(); each != idle_.begin();) {
+    --each;
+    if ((*each)->uri() != place.uri) continue;
+    if (found == idle_.end()) found = each;
+    if ((*each)->reason() != reason) continue;
+    found = each;
+    break;
   }
+  if (found == idle_.end()) return nullptr;
+  std::unique_ptr<Connection> taken = std::move(*found);
+  idle_.erase(found);
+  return taken;
 }
 
 void Pool::give(std::unique_ptr<Connection> connection) noexcept {

@@ -129,8 +129,6 @@ class Connection {
 
   /// Did a notification come since the last call?
   [[nodiscard]] bool take_notification() noexcept;
-  /// Nothing has come from the server that nobody has asked for: not its end, above all. Without waiting.
-  [[nodiscard]] bool is_quiet();
   /// Is it so far that something can be asked, or has been?
   [[nodiscard]] bool is_set_up() const noexcept { return phase_ == Phase::set_up; }
   [[nodiscard]] bool is_asked() const noexcept { return asked_; }
@@ -184,7 +182,8 @@ class Pool {
  public:
   explicit Pool(os::Process& process) : system_(process.system()) {}
 
-  /// Null: none is idle. One that has that reason in its record is preferred.
+  /// Null: none is idle. It may have ended meanwhile: then its next answer says so. One that has that reason in its
+  /// record is preferred.
   [[nodiscard]] std::unique_ptr<Connection> take(const Place& place, const std::string& reason);
   void give(std::unique_ptr<Connection> connection) noexcept;
 

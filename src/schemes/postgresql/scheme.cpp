@@ -35,28 +35,29 @@ std::string hex(std::uint64_t number) {
   return {digits.data(), end.ptr};
 }
 
-// What a session says of itself in its application_name: see `told` in schema.cpp.
+// What a session says of itself in its application_name, see schema.cpp: "lockfile SINCE THREAD NUMBER", the first two
+// in base 16.
 struct Told {
   bool is_ours = false;
-  std::int64_t number = 0;
-  std::int64_t since = 0;  // microseconds since 1970, by the server's clock
+  std::int64_t since = 0;  // microseconds since 1970
   std::int64_t thread = 0;
+  std::int64_t number = 0;
 };
+constexpr std::string_view said_first = "lockfile ";
 
 Told told_in(std::string_view text) noexcept {
   Told told;
-  constexpr std::string_view begin = "lockfile ";
-  if (!text.starts_with(begin)) return told;
-  text.remove_prefix(begin.size());
+  if (!text.starts_with(said_first)) return told;
+  text.remove_prefix(said_first.size());
   const auto word = [&] {
     const std::string_view first = text.substr(0, text.find(' '));
     text.remove_prefix(std::min(first.size() + 1, text.size()));
     return first;
   };
   told.is_ours = true;
-  told.number = parse<std::int64_t>(word(), 16);
   told.since = parse<std::int64_t>(word(), 16);
   told.thread = parse<std::int64_t>(word(), 16);
+  told.number = parse<std::int64_t>(word(), 10);
   return told;
 }
 
@@ -77,6 +78,13 @@ enum Column : int {
 };
 
 }  // namespace
+
+std::string what_a_session_says(std::int64_t thread) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto since = std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+  return std::string(said_first) + hex(static_cast<std::uint64_t>(since)) + ' ' +
+         hex(static_cast<std::uint64_t>(thread)) + ' ';
+}
 
 std::int64_t thread_in(std::string_view application) noexcept { return told_in(application).thread; }
 
@@ -217,7 +225,7 @@ std::error_code SessionScheme::break_by_force(const Holder& hold) {
   const auto backend_pid = parse<std::int64_t>(std::string_view(hold.nonce).substr(0, dot), 10);
   const auto began = parse<std::int64_t>(std::string_view(hold.nonce).substr(dot + 1), 10);
   constexpr std::uint64_t of_the_sequence = (std::uint64_t{1} << 40) - 1;
-  const std::string says = "lockfile " + hex(hold.number & of_the_sequence) + " %";
+  const std::string says = std::string(said_first) + "% " + std::to_string(hold.number & of_the_sequence);
   Errand errand(place_, reason_, patience());
   if (!errand.ask(Statement::terminate,
                   Arguments().add(backend_pid).add(began).add(says).add(first_held()).add(last_key()))) {

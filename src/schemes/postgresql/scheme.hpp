@@ -86,6 +86,8 @@ struct Seen {
 /// From the answer to `Statement::locks`.
 [[nodiscard]] Seen seen_in(const Connection& answer, std::chrono::steady_clock::time_point now);
 
+/// What a session says of a hold that begins now, but for its number, which the server puts behind it.
+[[nodiscard]] std::string what_a_session_says(std::int64_t thread);
 /// The thread that a session's application_name tells of.
 [[nodiscard]] std::int64_t thread_in(std::string_view application) noexcept;
 

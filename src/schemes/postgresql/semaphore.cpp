@@ -40,8 +40,11 @@ void UnitsAttempt::begin_anew() noexcept {
 }
 
 void UnitsAttempt::ask_try(Connection& session) {
-  session.ask(Statement::take_units,
-              Arguments().add(key()).add(request().thread).add(semaphore_.units()).add(semaphore_.wanted()));
+  session.ask(Statement::take_units, Arguments()
+                                         .add(key())
+                                         .add(what_a_session_says(request().thread))
+                                         .add(semaphore_.units())
+                                         .add(semaphore_.wanted()));
 }
 
 std::optional<Granted> UnitsAttempt::tried(Connection& session) {
@@ -52,7 +55,9 @@ std::optional<Granted> UnitsAttempt::tried(Connection& session) {
   return Granted{};
 }
 
-void UnitsAttempt::ask_wait(Connection& session) { session.ask(Statement::wait_gate, Arguments().add(key())); }
+void UnitsAttempt::ask_wait(Connection& session) {
+  session.ask(Statement::wait_gate, Arguments().add(key()).add(what_a_session_says(request().thread)));
+}
 
 // The gate is ours. First it listens, then it looks.
 std::optional<Step> UnitsAttempt::waited(Connection& session) {
@@ -67,8 +72,11 @@ std::optional<Step> UnitsAttempt::waited(Connection& session) {
 void UnitsAttempt::look(Connection& session) {
   (void)session.take_notification();
   look_at_ = system().now() + looks_for_the_dead;
-  session.ask(Statement::take_more_units,
-              Arguments().add(key()).add(request().thread).add(semaphore_.units()).add(semaphore_.wanted()));
+  session.ask(Statement::take_more_units, Arguments()
+                                              .add(key())
+                                              .add(what_a_session_says(request().thread))
+                                              .add(semaphore_.units())
+                                              .add(semaphore_.wanted()));
   enter(State::own);
 }
 
