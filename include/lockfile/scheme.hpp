@@ -127,7 +127,7 @@ class Attempt {
   virtual bool outlives_us() noexcept { return false; }
 };
 
-/// What a scheme promises. The lock object goes by these; `lockctl doctor` and docs/schemes/README.md show them.
+/// What a scheme promises. The lock object goes by these; `lockctl doctor` and docs/choosing.md show them.
 struct Traits {
   bool shared = false;          ///< readers together
   bool upgradable = false;      ///< one hold beside the readers can become the writer
