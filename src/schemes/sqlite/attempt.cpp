@@ -63,6 +63,8 @@ Step Attempt::try_step() {
     if (database != database_ && database_) database_->give_back(std::move(fifo_));
     database_ = std::move(database);
   }
+  // Who had to wait the last time is spared a transaction for nothing.
+  if (waited_ && request_.may_queue && !fifo_ && place_ == 0) fifo_ = database_->take_kept_fifo();
   Step step = change();
   const bool lines_up = std::holds_alternative<Blocked>(step) && place_ == 0 && request_.may_queue;
   if (!lines_up) return step;
@@ -73,6 +75,7 @@ Step Attempt::try_step() {
 }
 
 Step Attempt::granted(const Hold& hold) {
+  waited_ = place_ != 0;
   if (place_ != 0) database_->waits_no_more(place_);
   place_ = 0;
   number_ = hold.number;
@@ -229,8 +232,9 @@ void Attempt::watch(Blocked& blocked, const Database::Seen& seen) {
 Step Attempt::busy(const Refusal& refusal) {
   os::System& system = os::Process::current().system();
   const auto now = system.now();
-  if (refusal.writer == 0 || refusal.writer != writer_) {
+  if (refusal.writer == 0 || refusal.writer != writer_ || refusal.writes != writes_) {
     writer_ = refusal.writer;
+    writes_ = refusal.writes;
     writer_since_ = now;
   }
   Blocked blocked;
@@ -248,7 +252,7 @@ Step Attempt::busy(const Refusal& refusal) {
 std::optional<Blocked> Attempt::withdraw() noexcept {
   if (place_ != 0) {
     try {
-      write(*database_, Patience::moment, [&](std::vector<Database::Token>& tokens) {
+      write(*database_, Patience::leaving, [&](std::vector<Database::Token>& tokens) {
         Change change(*database_, scheme_.name_, tokens);
         if (const auto hold = granted_to(*database_, scheme_.name_, place_)) (void)change.end(hold->number);
         (void)change.end_place(place_);
@@ -256,12 +260,7 @@ std::optional<Blocked> Attempt::withdraw() noexcept {
         database_->waits_no_more(place_);
       });
       place_ = 0;
-    } catch (const Refused& refused) {
-      if (refused.refusal().busy) {
-        Blocked blocked;
-        blocked.look_again = os::Process::current().system().now() + 1ms;
-        return blocked;
-      }
+    } catch (const Refused&) {
       leave_line();
     } catch (const std::bad_alloc&) {
       leave_line();

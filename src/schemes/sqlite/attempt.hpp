@@ -44,12 +44,14 @@ class Attempt final : public lockfile::Attempt {
   Request request_;
   std::shared_ptr<Database> database_;
   std::unique_ptr<claim::WakeFifo> fifo_;
+  bool waited_ = false;       // the last time
   bool no_fifo_ = false;      // none can be had: it looks now and then
   std::uint64_t place_ = 0;   // in the line
   std::uint64_t number_ = 0;  // of the hold
   bool watched_ = false;      // the FIFO says whether the hold is lost
   std::vector<Watch> lost_;
   std::int64_t writer_ = 0;  // that was met in a transaction the last time, and since when
+  std::uint64_t writes_ = 0;
   std::chrono::steady_clock::time_point writer_since_;
   os::Backoff looks_{std::chrono::milliseconds(2), std::chrono::milliseconds(50)};
 };

@@ -84,9 +84,10 @@ constexpr std::uint64_t live_byte_of(std::int64_t id) noexcept {
   return claim::live_byte + 0x1'0000 + static_cast<std::uint64_t>(id) % live_bytes;
 }
 
-// The guard: one page, and the first word of it says which process has ENTRY.
+// The guard: one page. Its first word says which process has ENTRY, the second how many times it has been entered.
 constexpr const char* guard_name = "guard";
 constexpr std::size_t guard_size = 4096;
+constexpr std::size_t guard_words = 2;
 constexpr std::size_t most_fifos = 64;
 
 const claim::Names& fifo_names() {
@@ -384,7 +385,7 @@ void Database::open_guard(const std::string& path, For what) {
     if (!put.ok()) throw Refused(failed(put.error, "cannot write the guard of " + quoted()));
   }
   // Without it a process that is stopped has no name; nothing else rests on it.
-  if (const auto mapped = system().map(guard.value, 1); mapped.ok()) words_ = mapped.value;
+  if (const auto mapped = system().map(guard.value, guard_words); mapped.ok()) words_ = mapped.value;
 }
 
 // Under ENTRY: the first process that comes after a boot, or at all, has something to do.
@@ -479,7 +480,7 @@ void Database::disconnect() noexcept {
   }
   for (const auto& each : fifos_) each->drop();
   for (sqlite3_stmt* const each : statements_) sqlite3_finalize(each);
-  if (words_ != nullptr) system().unmap(words_, 1);
+  if (words_ != nullptr) system().unmap(words_, guard_words);
   sqlite3_close(connection_);
   --open_now;
 }
@@ -515,27 +516,36 @@ void Database::enter(std::chrono::nanoseconds patience) {
     if (now < *until) continue;
     Refusal busy;
     busy.busy = true;
-    if (words_ != nullptr) busy.writer = static_cast<std::int64_t>(system().load(*words_));
+    if (words_ != nullptr) {
+      busy.writer = static_cast<std::int64_t>(system().load(words_[0]));
+      busy.writes = system().load(words_[1]);
+    }
     throw Refused(std::move(busy));
   }
-  if (words_ != nullptr) system().store(*words_, static_cast<std::uint64_t>(process().identity().pid));
+  if (words_ == nullptr) return;
+  system().store(words_[0], static_cast<std::uint64_t>(process().identity().pid));
+  system().store(words_[1], system().load(words_[1]) + 1);
 }
 
 void Database::leave() noexcept {
-  if (words_ != nullptr) system().store(*words_, 0);
+  if (words_ != nullptr) system().store(words_[0], 0);
   (void)system().unlock(guard_.get(), entry_byte, 1);
 }
 
 Database::Write::Write(Database& database, Patience patience) : database_(database) {
   os::System& system = database.system();
-  const auto begun = system.now();
+  const auto longest = patience == Patience::release ? 10s : patience == Patience::leaving ? 1s : 0s;
+  // On a busy machine there is always somebody, and whoever sleeps in between may be unlucky for long. What ends it is
+  // that nothing moves.
+  std::uint64_t writes = 0;
+  auto give_up = system.now() + longest;
   for (;;) {
     system.lock(database.mutex_);
     bool entered = false;
     try {
       database.check_usable();
       if (!database.set_up_) throw Refused(failed(EROFS, "the database " + database.quoted() + " was opened to look"));
-      database.enter(patience == Patience::moment ? 50us : 4ms);
+      database.enter(patience == Patience::longer ? 4ms : 50us);
       entered = true;
       Query(database, Sql::begin).run();
       open_ = true;
@@ -543,10 +553,16 @@ Database::Write::Write(Database& database, Patience patience) : database_(databa
     } catch (const Refused& refused) {
       if (entered) database.leave();
       system.unlock(database.mutex_);
-      const bool again = refused.refusal().busy && patience == Patience::release && system.now() < begun + 1s;
-      if (!again) throw;
+      const Refusal& refusal = refused.refusal();
+      if (!refusal.busy || longest == 0s) throw;
+      const auto now = system.now();
+      if (refusal.writes != 0 && refusal.writes != writes) {
+        writes = refusal.writes;
+        give_up = now + longest;
+      }
+      if (now >= give_up) throw;
     }
-    (void)system.wait({}, system.now() + 500us);
+    (void)system.wait({}, system.now() + 200us + std::chrono::microseconds(system.random() % 600));
   }
 }
 
@@ -723,15 +739,21 @@ void Database::examine(Examination& seen) {
 
 // --- waking ---
 
+std::unique_ptr<claim::WakeFifo> Database::take_kept_fifo() noexcept {
+  const os::MutexGuard guard(system(), small_mutex_);
+  while (!fifos_.empty()) {
+    auto fifo = std::move(fifos_.back());
+    fifos_.pop_back();
+    if (fifo->is_usable()) return fifo;
+    fifo->drop();
+  }
+  return nullptr;
+}
+
 std::unique_ptr<claim::WakeFifo> Database::take_fifo() {
+  if (auto kept = take_kept_fifo()) return kept;
   {
     const os::MutexGuard guard(system(), small_mutex_);
-    while (!fifos_.empty()) {
-      auto fifo = std::move(fifos_.back());
-      fifos_.pop_back();
-      if (fifo->is_usable()) return fifo;
-      fifo->drop();
-    }
     fifos_.reserve(most_fifos);
   }
   return claim::WakeFifo::make(beside_, fifo_names(), access_).fifo;

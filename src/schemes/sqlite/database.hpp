@@ -50,8 +50,9 @@ namespace lockfile::schemes::sqlite {
 struct Refusal {
   std::error_code why;
   std::string what;
-  bool busy = false;        ///< somebody is writing; it passes: look again a little later
-  std::int64_t writer = 0;  ///< the process that is; 0: not known
+  bool busy = false;         ///< somebody is writing; it passes: look again a little later
+  std::int64_t writer = 0;   ///< the process that is; 0: not known
+  std::uint64_t writes = 0;  ///< how many there have been: others come and go, if it changes
   [[nodiscard]] bool refused() const noexcept { return busy || static_cast<bool>(why); }
 };
 
@@ -157,7 +158,8 @@ class Database {
     enum class Patience : std::uint8_t {
       moment,   ///< looks for a fraction of a millisecond, and never sleeps
       longer,   ///< likewise, for some milliseconds: who only tries does not come again
-      release,  ///< sleeps in between, for a second: what is over must not stay
+      leaving,  ///< sleeps in between, until nobody has come or gone for a second
+      release,  ///< likewise, for ten: what is over must not stay
     };
     /// Throws `Refused`.
     Write(Database& database, Patience patience);
@@ -207,6 +209,8 @@ class Database {
   /// For waiters. Null: there can be none here. Outside of transactions.
   [[nodiscard]] std::unique_ptr<claim::WakeFifo> take_fifo();
   void give_back(std::unique_ptr<claim::WakeFifo> fifo) noexcept;
+  /// For who is known to wait: one that is there already, or null.
+  [[nodiscard]] std::unique_ptr<claim::WakeFifo> take_kept_fifo() noexcept;
   struct Token {
     std::uint64_t fifo = 0;  ///< 0: it cannot be woken
     std::uint32_t uid = 0;
