@@ -5,10 +5,12 @@
 
 #include <lockfile/lease_keeper.hpp>
 
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <future>
 #include <set>
 #include <vector>
@@ -378,6 +380,40 @@ TEST_F(OwnServer, that_is_a_standby_is_refused_and_promoted_it_gives_larger_numb
   EXPECT_GT(lock->fence(), last);
   constexpr std::uint64_t of_the_sequence = (std::uint64_t{1} << 40) - 1;
   EXPECT_LT(lock->fence() & of_the_sequence, last & of_the_sequence) << "else nothing was lost, and nothing is shown";
+}
+
+int in_shell(const std::string& command) { return std::system((command + " >/dev/null 2>&1").c_str()); }
+
+// Whoever holds is to know before the server can let somebody else in. In a network of the test's own, with a server in
+// it, whose packets are dropped from some moment on.
+TEST_F(OwnServer, that_is_cut_off_is_noticed_by_the_holder_before_it_lets_go) {
+  if (::geteuid() != 0) GTEST_SKIP() << "unavoidable: only root may cut a network";
+  if (in_shell("unshare -n iptables -L") != 0 || in_shell("unshare -n ip link set lo up") != 0) {
+    GTEST_SKIP() << "unavoidable: no network namespaces or no iptables here";
+  }
+  in_another_thread([] {  // and what it starts; the others stay where they are
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+    ASSERT_EQ(in_shell("ip link set lo up"), 0);
+    ::setenv("LOCKFILE_TEST_LISTEN", "127.0.0.1", 1);
+    const Server server;
+    ::unsetenv("LOCKFILE_TEST_LISTEN");
+    const auto lock = open("postgresql://postgres@127.0.0.1/postgres#a");
+    lock->acquire();
+    const LeaseKeeper keeper(*lock);
+    ASSERT_EQ(in_shell("iptables -A INPUT -p tcp --dport 5432 -j DROP && "
+                       "iptables -A INPUT -p tcp --sport 5432 -j DROP"),
+              0);
+    wait_for([&] { return keeper.lost().stop_requested(); });
+    Sql sql(server.place());  // by its local socket, which is not cut
+    const std::string granted = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+    EXPECT_EQ(sql(granted), "1") << "the server let go before the holder knew";
+    EXPECT_FALSE(lock->i_am_locking());
+    try {
+      sql.until(granted, "0");
+    } catch (const std::runtime_error&) {
+      sql.until(granted, "0");  // it takes its time, but not for ever
+    }
+  });
 }
 
 }  // namespace
