@@ -366,9 +366,10 @@ TEST_F(Traps, of_many_waiters_a_release_wakes_one) {
     holder->release();
     for (std::thread& each : all) each.join();
     EXPECT_EQ(together, 0U);
-    // Each: its key, who holds, a look because others came meanwhile, the look that grants it, its release. Were all
-    // woken by each release there would be a look for every pair of them.
-    EXPECT_LE(session_of(other_)->transactions(), 5 * waiters);
+    // Each: its key, who is before it, a look because others came meanwhile, the look that grants it, its release; and
+    // what was sent twice on a busy machine. Were all woken by each release there would be a look for every pair of
+    // them.
+    EXPECT_LE(session_of(other_)->transactions(), 6 * waiters);
   });
 }
 

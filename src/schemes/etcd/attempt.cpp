@@ -118,14 +118,14 @@ std::optional<Step> Attempt::leased() {
   return std::nullopt;
 }
 
-// What is older than a key of ours and in its way; `made_by` 0: of any age.
+// What is older than a key of ours and in its way; `made_by` 0: of any age, and itself.
 Range Attempt::older(std::int64_t made_by) const {
   const bool readers_too = request_.mode == Mode::exclusive;
   Range range = scheme_.is_semaphore() || readers_too ? scheme_.all_keys() : below(exclusive_keys(scheme_.root()));
   range.created_by = made_by;
-  // Of units all are needed; of locks the last one before ours, which is there itself when its key was just made.
+  // Of units all are needed, of locks the last one before ours.
   range.newest_first = !scheme_.is_semaphore();
-  range.limit = scheme_.is_semaphore() ? 0 : made_by == 0 ? 2 : 1;
+  range.limit = scheme_.is_semaphore() ? 0 : 1;
   return range;
 }
 
@@ -142,8 +142,11 @@ void Attempt::ask() {
   asking.then.push_back(put);
   asking.otherwise.push_back({.range = {.from = key_}});
   if (request_.may_queue || scheme_.is_semaphore()) {
-    asking.then.push_back({.range = older(0)});
-    asking.then.push_back({.range = first});
+    // Is it alone? Who is before it is asked for afterwards: sorting keys would hold the servers' writers up.
+    Range others = older(0);
+    others.limit = 0;
+    others.count = true;
+    asking.then.push_back({.range = others});
   } else {
     // Nothing is written when it is busy.
     const Range in_the_way = older(0);
@@ -166,8 +169,11 @@ std::optional<Step> Attempt::asked() {
   }
   if (!answer.succeeded) return tried(answer);
   created_ = answer.revision;
-  if (!request_.may_queue && !scheme_.is_semaphore()) return grant();
-  return judge_place(answer);
+  const bool only_tried = !request_.may_queue && !scheme_.is_semaphore();
+  const bool counts_itself = scheme_.is_semaphore() || request_.mode == Mode::exclusive;
+  if (only_tried || answer.count == (counts_itself ? 1 : 0)) return grant();
+  look();
+  return std::nullopt;
 }
 
 // The own key stood already, from an earlier sending; or it was only tried, and somebody is in the way.
@@ -199,6 +205,11 @@ void Attempt::look() {
   Transaction looking;
   looking.when.push_back({.from = key_, .created = created_});
   looking.then.push_back({.range = older(scheme_.is_semaphore() ? created_ : created_ - 1)});
+  if (!has_waited_) {
+    Range first = scheme_.all_keys();  // who holds
+    first.limit = 1;
+    looking.then.push_back({.range = first});
+  }
   pending_ = session_->begin(looking, lease_, event_, session_->patience());
   state_ = State::looking;
 }
@@ -242,7 +253,7 @@ std::optional<Step> Attempt::judge_place(const Answer& answer) {
   const auto blocker = std::find_if(keys.begin(), keys.end(), [&](const Key& each) { return each.name != key_; });
   if (blocker == keys.end()) return grant();
   by_.reset();
-  if (answer.ranges.size() > 1 && !answer.ranges[1].empty()) {
+  if (answer.ranges.size() > 1 && !answer.ranges[1].empty() && answer.ranges[1].front().name != key_) {
     by_ = holder_of(answer.ranges[1].front(), session_->process());
   }
   return behind(*blocker, false, answer.revision);
@@ -336,7 +347,8 @@ void Attempt::announce() {
   Transaction holding;
   holding.when.push_back({.from = key_, .created = created_});
   holding.then.push_back({.kind = Kind::put, .range = {.from = key_}, .value = value_});
-  (void)session_->begin(holding, lease_, nullptr, std::chrono::nanoseconds(lease_->end.load()) - system().since_boot());
+  (void)session_->begin(holding, lease_, nullptr, std::chrono::nanoseconds(lease_->end.load()) - system().since_boot(),
+                        Session::How::later);
 }
 
 bool Attempt::stands() const noexcept { return lease_ && lease_->stands(system()) && (!own_ || !own_->fired); }

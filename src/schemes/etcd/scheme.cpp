@@ -91,7 +91,7 @@ std::size_t Scheme::holding_of(const std::vector<Key>& keys) const {
   return is_semaphore() ? holding_units(keys, units_) : holding(keys);
 }
 
-std::vector<Key> Scheme::look(std::error_code& why) {
+std::vector<Key> Scheme::look(std::error_code& why, std::int64_t most) {
   why.clear();
   std::string ignored;
   const auto session = this->session(why, ignored);
@@ -99,9 +99,12 @@ std::vector<Key> Scheme::look(std::error_code& why) {
   os::System& system = session->process().system();
   const auto event = std::make_shared<Event>(system);
   Transaction looking;
-  looking.then.push_back({.range = all_keys()});
+  Range keys = all_keys();
+  keys.limit = most;
+  looking.then.push_back({.range = std::move(keys)});
   const auto limit = unanswered_ ? std::chrono::milliseconds(20) : session->patience();
-  const auto pending = session->begin(looking, nullptr, event, limit);
+  const auto how = unanswered_ ? Session::How::later : Session::How::at_once;
+  const auto pending = session->begin(looking, nullptr, event, limit, how);
   if (!wait_for(*pending, *event, system, limit + 1s)) {
     why = std::make_error_code(std::errc::host_unreachable);
     return {};
@@ -112,8 +115,14 @@ std::vector<Key> Scheme::look(std::error_code& why) {
 }
 
 std::vector<Holder> Scheme::holders(std::error_code& why) {
-  const std::vector<Key> keys = look(why);
-  const std::size_t holding = holding_of(keys);
+  // Who hold are the first ones, and mostly few.
+  constexpr std::int64_t enough = 64;
+  std::vector<Key> keys = look(why, enough);
+  std::size_t holding = holding_of(keys);
+  if (holding == static_cast<std::size_t>(enough)) {
+    keys = look(why, 0);
+    holding = holding_of(keys);
+  }
   std::vector<Holder> all;
   for (std::size_t i = 0; i < holding; ++i) {
     const std::size_t times = is_semaphore() ? author_of(keys[i]).weight : 1;
@@ -129,7 +138,7 @@ std::vector<Holder> Scheme::holders(std::error_code& why) {
 }
 
 std::vector<Waiter> Scheme::waiters(std::error_code& why) {
-  const std::vector<Key> keys = look(why);
+  const std::vector<Key> keys = look(why, 0);
   std::vector<Waiter> all;
   constexpr std::size_t longest_program = 16;
   for (std::size_t i = holding_of(keys); i < keys.size(); ++i) {
@@ -157,7 +166,7 @@ std::error_code Scheme::break_hold(const Holder& hold, Proof proof) noexcept {
   try {
     if (proof == Proof::foreign) return errc::not_locked;
     std::error_code why;
-    const std::vector<Key> keys = look(why);
+    const std::vector<Key> keys = look(why, 0);
     if (why) return why;
     const auto end = keys.begin() + static_cast<std::ptrdiff_t>(holding_of(keys));
     const auto held = std::find_if(keys.begin(), end, [&](const Key& each) {

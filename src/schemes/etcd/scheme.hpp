@@ -2,10 +2,10 @@
 // (revisions count every change of the cluster, and a key remembers in which it was made):
 //
 //   A                                            B
-//   1 Txn: no key of mine? put x/A, range
-//     revision 7; nothing is older: held, fence 7
-//                                                1 Txn: no key of mine? put x/B, range
-//                                                  revision 8; x/A is older
+//   1 Txn: no key of mine? put x/A, count
+//     revision 7; nothing else is there: held, fence 7
+//                                                1 Txn: no key of mine? put x/B, count
+//                                                  revision 8; it is not alone: looks (3), and x/A is older
 //                                                2 watches x/A and x/B, from now on; `created` tells revision 8: what
 //                                                  the Txn saw still stands. Another revision: looks once (3)
 //   2 Txn: x/A made in 7? delete x/A
@@ -77,8 +77,8 @@ class Scheme final : public lockfile::Scheme {
   void end_waiting(const std::string& key) noexcept { waiting_.erase(key); }
 
  private:
-  /// The keys in the order in which they were made.
-  [[nodiscard]] std::vector<Key> look(std::error_code& why);
+  /// The first `most` keys in the order in which they were made; 0: all.
+  [[nodiscard]] std::vector<Key> look(std::error_code& why, std::int64_t most);
   [[nodiscard]] std::size_t holding_of(const std::vector<Key>& keys) const;
 
   Place place_;

@@ -50,6 +50,7 @@ constexpr milliseconds patience_of_all{5000};
 constexpr milliseconds first_backoff{50};
 constexpr milliseconds last_backoff{1000};
 constexpr milliseconds goodbye{500};
+constexpr milliseconds slow_for{1000};
 
 // Pings of a connection with streams on it. A server refuses those that ask more often than every 5 s.
 constexpr int ping_every_ms = 6000;
@@ -184,6 +185,7 @@ rpc::RangeRequest range_of(const Range& range) {
   made.set_range_end(range.to);
   if (range.to.empty()) return made;
   made.set_limit(range.limit);
+  made.set_count_only(range.count);
   made.set_sort_target(rpc::RangeRequest::CREATE);
   made.set_sort_order(range.newest_first ? rpc::RangeRequest::DESCEND : rpc::RangeRequest::ASCEND);
   made.set_max_create_revision(range.created_by);
@@ -227,6 +229,7 @@ void read(rpc::TxnResponse& response, Answer& into) {
   into.revision = response.header().revision();
   for (auto& each : *response.mutable_responses()) {
     if (!each.has_response_range()) continue;
+    into.count = each.response_range().count();
     auto& keys = into.ranges.emplace_back();
     for (auto& key : *each.mutable_response_range()->mutable_kvs()) {
       keys.push_back({std::move(*key.mutable_key()), std::move(*key.mutable_value()), key.create_revision()});
@@ -307,13 +310,18 @@ class Session::Client {
   }
 
   [[nodiscard]] std::shared_ptr<Pending> begin(const Transaction& transaction, const std::shared_ptr<Lease>& lease,
-                                               const std::shared_ptr<Event>& event, nanoseconds limit) {
+                                               const std::shared_ptr<Event>& event, nanoseconds limit, How how) {
     rpc::TxnRequest request = request_of(transaction, lease ? lease->id : 0);
     auto pending = std::make_shared<Pending>();
+    const SteadyTime until = system_.now() + limit;
+    if (how == How::at_once && send_now(request, lease, limit, pending->answer)) {
+      pending->done = true;
+      return pending;
+    }
     if (event) pending->events.push_back(event);
     const os::MutexGuard guard(system_, mutex_);
     if (ending_) return ended();
-    begin_transaction(std::move(request), pending, lease, limit);
+    begin_transaction(std::move(request), pending, lease, until - system_.now());
     return pending;
   }
 
@@ -518,6 +526,40 @@ class Session::Client {
 
   // --- transactions ---
 
+  // In the caller's thread, by a blocking call. False: it was not answered, and may have been done.
+  bool send_now(const rpc::TxnRequest& request, const std::shared_ptr<Lease>& lease, nanoseconds limit,
+                Answer& answer) {
+    grpc::ClientContext context;
+    std::size_t endpoint = 0;
+    {
+      const os::MutexGuard guard(system_, mutex_);
+      const bool without_token = !credentials_.user.empty() && token_.empty();
+      if (ending_ || without_token || system_.now() < slow_until_) return false;
+      if (!token_.empty()) context.AddMetadata("token", token_);
+      endpoint = current_;
+      ++transactions_;
+    }
+    context.set_deadline(wall(system_, system_.now() + std::min<nanoseconds>(limit, soon)));
+    rpc::TxnResponse response;
+    const grpc::Status status = endpoints_[endpoint].keys->Txn(&context, request, &response);
+    if (status.ok()) {
+      read(response, answer);
+      return true;
+    }
+    const os::MutexGuard guard(system_, mutex_);
+    if (is_worth_another(status) || is_about_token(status)) {
+      --transactions_;  // it is counted when it is sent again
+      answer.sent_before = true;
+      slow_until_ = system_.now() + slow_for;
+      if (is_about_token(status)) token_.clear();
+      return false;
+    }
+    describe(status, endpoints_[endpoint].address, answer);
+    answer.lease_gone = status.error_code() == grpc::StatusCode::NOT_FOUND;
+    if (answer.lease_gone && lease) lose(lease);
+    return true;
+  }
+
   void begin_transaction(rpc::TxnRequest request, std::shared_ptr<Pending> pending, std::shared_ptr<Lease> lease,
                          nanoseconds limit) {
     ++transactions_;
@@ -528,7 +570,7 @@ class Session::Client {
         },
         [this, pending = std::move(pending), lease = std::move(lease)](const Call& call, rpc::TxnResponse& response) {
           Answer& answer = pending->answer;
-          answer.sent_before = call.times_sent > 1;
+          answer.sent_before = answer.sent_before || call.times_sent > 1;
           if (call.status.ok()) {
             read(response, answer);
           } else {
@@ -874,11 +916,10 @@ class Session::Client {
       return;
     }
     if (response.created()) {
-      watching->began = response.header().revision();
-      if (watching->looked_at < 0 || response.header().revision() > watching->looked_at) {
-        watching->look = true;
-        watching->event->set();
-      }
+      const bool late = watching->looked_at < 0 || response.header().revision() > watching->looked_at;
+      if (late) watching->look = true;
+      watching->began = response.header().revision();  // after it: whoever sees that it began sees whether to look
+      if (late) watching->event->set();
     }
     if (response.events_size() == 0) return;
     watching->fired = true;
@@ -994,6 +1035,7 @@ class Session::Client {
   std::size_t current_ = 0;  // the endpoint in use
   std::set<Call*> calls_;
   std::set<Stream*> streams_;
+  SteadyTime slow_until_;  // a request was not answered soon: a second sending of each would not help
   std::vector<Due<Call*>> again_;
   std::vector<Call*> without_token_;
   std::string token_;
@@ -1129,8 +1171,8 @@ std::shared_ptr<Pending> Session::ask_for_lease(const std::shared_ptr<Event>& ev
 }
 
 std::shared_ptr<Pending> Session::begin(const Transaction& transaction, const std::shared_ptr<Lease>& lease,
-                                        const std::shared_ptr<Event>& event, nanoseconds limit) {
-  return client_->begin(transaction, lease, event, limit);
+                                        const std::shared_ptr<Event>& event, nanoseconds limit, How how) {
+  return client_->begin(transaction, lease, event, limit, how);
 }
 
 std::shared_ptr<Pending> Session::forget(std::string key, std::shared_ptr<Pending> before,
@@ -1210,15 +1252,15 @@ Sessions::~Sessions() {
 }
 
 std::shared_ptr<Session> Sessions::get(const Cluster& cluster, std::error_code& why, std::string& what) {
-  const os::MutexGuard guard(process_.system(), mutex_);
-  if (const auto found = sessions_.find(cluster); found != sessions_.end()) return found->second;
-  const std::int64_t self = process_.system().process_id();
+  const std::int64_t self = os::real_system().process_id();
   std::int64_t before = 0;
   if (!user_of_grpc.compare_exchange_strong(before, self) && before != self) {
     why = std::make_error_code(std::errc::operation_not_supported);
     what = "this process was forked from one that used etcd, and can use it after exec only";
     return nullptr;
   }
+  const os::MutexGuard guard(process_.system(), mutex_);
+  if (const auto found = sessions_.find(cluster); found != sessions_.end()) return found->second;
   if (before == 0) (void)std::atexit(end_at_exit);
   try {
     auto session = std::make_shared<Session>(process_, cluster);

@@ -61,6 +61,7 @@ struct Range {
   std::string to = {};
   bool newest_first = false;
   std::int64_t limit = 0;       ///< 0: all
+  bool count = false;           ///< not the keys, but how many there are
   std::int64_t created_by = 0;  ///< 0: all; else those only that were made in this revision or before
 };
 
@@ -92,6 +93,7 @@ struct Answer {
   bool succeeded = false;
   std::int64_t revision = 0;
   std::vector<std::vector<Key>> ranges;  ///< one for each range of the branch that was taken
+  std::int64_t count = 0;                ///< of the last one that was asked to count
 };
 
 /// A request on its way. What is in `answer` may be looked at once `done`.
@@ -153,9 +155,14 @@ class Session {
   [[nodiscard]] std::shared_ptr<Lease> lease();
   /// Asks for one. Done with an error: there is none.
   [[nodiscard]] std::shared_ptr<Pending> ask_for_lease(const std::shared_ptr<Event>& event);
-  /// Puts keys with `lease`.
+  /// Puts keys with `lease`. With `How::at_once` the caller's own thread sends it and stays for the answer for a moment
+  /// (`soon`), unless the servers are slow just now: that saves two changes of threads. No answer by then: it is sent
+  /// again by the session's thread.
+  enum class How : std::uint8_t { at_once, later };
   [[nodiscard]] std::shared_ptr<Pending> begin(const Transaction& transaction, const std::shared_ptr<Lease>& lease,
-                                               const std::shared_ptr<Event>& event, std::chrono::nanoseconds limit);
+                                               const std::shared_ptr<Event>& event, std::chrono::nanoseconds limit,
+                                               How how = How::at_once);
+  static constexpr std::chrono::milliseconds soon{50};
   /// Removes a key of ours that nobody knows any more, whatever comes of `before`, which may make it. `done` when it is
   /// removed, or gone with its lease.
   [[nodiscard]] std::shared_ptr<Pending> forget(std::string key, std::shared_ptr<Pending> before,
