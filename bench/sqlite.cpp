@@ -70,9 +70,9 @@ void alone(const bench::Arguments& arguments, bench::Report& report) {
   const auto lock = lock_in(directory, "a");
   std::vector<double> floor;
   std::vector<double> ours;
-  for (int round = -2; round < arguments.rounds(200); ++round) {
-    const double one = us_per_pair(100, [&] { bare.pair(); });
-    const double other = us_per_pair(100, [&] {
+  for (int round = -2; round < arguments.rounds(1000); ++round) {
+    const double one = us_per_pair(20, [&] { bare.pair(); });
+    const double other = us_per_pair(20, [&] {
       lock->acquire();
       lock->release();
     });
@@ -80,7 +80,7 @@ void alone(const bench::Arguments& arguments, bench::Report& report) {
     floor.push_back(one);
     ours.push_back(other);
   }
-  report.table({"us per pair, by batches of 100", "p10", "p50", "p90", "to a bare row"});
+  report.table({"us per pair, by batches of 20", "p10", "p50", "p90", "to a bare row"});
   const auto row = [&](const std::string& name, const std::vector<double>& us) {
     report.row({name, bench::text("%.1f", bench::percentile(us, 10)), bench::text("%.1f", bench::median(us)),
                 bench::text("%.1f", bench::percentile(us, 90)), bench::text("%.2f", bench::median_ratio(us, floor))});

@@ -103,8 +103,13 @@ Step Attempt::change() {
     write(*database_, request_.may_queue ? Patience::moment : Patience::longer,
           [&](std::vector<Database::Token>& tokens) {
             Change change(*database_, scheme_.name_, tokens);
-            change.remove_dead(wanted());
-            const bool others_wait = change.let_in();
+            bool others_wait = false;
+            if (place_ == 0 && is_idle(*database_, scheme_.name_)) {
+              change.has_no_holds();
+            } else {
+              change.remove_dead(wanted());
+              others_wait = change.let_in();
+            }
             enter_or_line_up(change, others_wait, step);
           });
   } catch (...) {

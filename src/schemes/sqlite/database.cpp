@@ -44,13 +44,15 @@ CREATE TABLE queue(name TEXT NOT NULL, kind INTEGER NOT NULL, place INTEGER NOT 
 INSERT INTO meta VALUES(1, (CAST(strftime('%s', 'now') AS INTEGER) / 60) << 32, '');
 )";
 
-// In the order of `Sql`. The wall clock, in milliseconds, is for people.
+// In the order of `Sql`. Without RETURNING where it counts: SQLite makes a table for it each time. The wall clock, in
+// milliseconds, is for people.
 constexpr std::array<const char*, static_cast<std::size_t>(Sql::count)> texts = {
     "BEGIN IMMEDIATE",
     "BEGIN",
     "COMMIT",
     "ROLLBACK",
-    "UPDATE meta SET last = last + 1 RETURNING last",
+    "SELECT last FROM meta WHERE id = 1",
+    "UPDATE meta SET last = ?1 WHERE id = 1",
     "SELECT nonce, boot, host, pid, start, pid_namespace, time_namespace, program FROM process WHERE id = ?1",
     "SELECT id FROM process WHERE pid = ?1 ORDER BY id DESC LIMIT 1",
     "INSERT INTO process(nonce, boot, host, pid, start, pid_namespace, time_namespace, program) "
@@ -59,6 +61,8 @@ constexpr std::array<const char*, static_cast<std::size_t>(Sql::count)> texts = 
     "queue)",
     "SELECT id FROM process WHERE id NOT IN (SELECT process FROM hold) AND id NOT IN (SELECT process FROM queue) "
     "LIMIT 64",
+    "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM hold WHERE name = ?1 AND kind = ?2) "
+    "AND NOT EXISTS (SELECT 1 FROM queue WHERE name = ?1 AND kind = ?2)",
     "SELECT number, mode, units, process, thread, place, fifo, uid, died, since, reason FROM hold "
     "WHERE name = ?1 AND kind = ?2 ORDER BY number",
     "SELECT mode, process, fifo, uid FROM hold WHERE name = ?1 AND kind = ?2 AND number = ?3",
@@ -66,7 +70,7 @@ constexpr std::array<const char*, static_cast<std::size_t>(Sql::count)> texts = 
     "INSERT INTO hold(name, kind, number, mode, units, process, thread, place, fifo, uid, died, reason, since) "
     "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
     "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))",
-    "DELETE FROM hold WHERE name = ?1 AND kind = ?2 AND number = ?3 RETURNING 1",
+    "DELETE FROM hold WHERE name = ?1 AND kind = ?2 AND number = ?3",
     "UPDATE hold SET fifo = ?4, uid = ?5 WHERE name = ?1 AND kind = ?2 AND number = ?3",
     "SELECT place, mode, units, most, process, thread, fifo, uid, since, reason FROM queue "
     "WHERE name = ?1 AND kind = ?2 ORDER BY place",
@@ -75,7 +79,7 @@ constexpr std::array<const char*, static_cast<std::size_t>(Sql::count)> texts = 
     "SELECT name, kind, number FROM hold WHERE fifo = ?1 AND place <> 0",
     "INSERT INTO queue(name, kind, place, mode, units, most, process, thread, fifo, uid, since, reason) "
     "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-    "DELETE FROM queue WHERE name = ?1 AND kind = ?2 AND place = ?3 RETURNING 1",
+    "DELETE FROM queue WHERE name = ?1 AND kind = ?2 AND place = ?3",
 };
 
 constexpr std::uint64_t entry_byte = claim::live_byte + 1;
@@ -144,6 +148,11 @@ bool Query::next() {
   if (code == SQLITE_ROW) return true;
   if (code != SQLITE_DONE) database_.refuse(code);
   return false;
+}
+
+bool Query::changes() {
+  run();
+  return sqlite3_changes(database_.connection_) > 0;
 }
 
 std::int64_t Query::number(int column) const noexcept { return sqlite3_column_int64(statement_, column); }
@@ -393,6 +402,8 @@ void Database::set_up() {
   enter(2ms);
   try {
     if (value_of("SELECT count(*) FROM sqlite_schema") == 0) {
+      // Small pages: a transaction changes one row of one or two, and each is summed up and written as a whole.
+      execute("PRAGMA page_size = 1024");
       execute("PRAGMA synchronous = FULL");
       execute("BEGIN IMMEDIATE");
       execute(layout);
@@ -618,11 +629,14 @@ void Database::roll_back() noexcept {
 // --- what is in it ---
 
 std::uint64_t Database::next_number() {
-  Query query(*this, Sql::next_number);
-  if (!query.next()) refuse(SQLITE_CORRUPT);
-  const auto number = static_cast<std::uint64_t>(query.number(0));
-  query.run();
-  return number;
+  std::int64_t number = 0;
+  {
+    Query query(*this, Sql::last_number);
+    if (!query.next()) refuse(SQLITE_CORRUPT);
+    number = query.number(0) + 1;
+  }
+  Query(*this, Sql::set_number).with(number).run();
+  return static_cast<std::uint64_t>(number);
 }
 
 // Those that have gone and are named nowhere any more are taken away by whoever comes.

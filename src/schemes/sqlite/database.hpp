@@ -73,12 +73,14 @@ enum class Sql : std::uint8_t {
   begin_look,
   commit,
   rollback,
-  next_number,
+  last_number,
+  set_number,
   process,
   process_by_pid,
   add_process,
   end_process,
   idle_processes,
+  is_idle,
   holds,
   one_hold,
   granted,
@@ -114,6 +116,8 @@ class Query {
     while (next()) {
     }
   }
+  /// To its end, of one that changes rows: did it change any?
+  bool changes();
   [[nodiscard]] std::int64_t number(int column) const noexcept;
   [[nodiscard]] std::string text(int column) const;
 

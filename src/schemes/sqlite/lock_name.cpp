@@ -32,6 +32,11 @@ Waiting waiting_from(const Query& query) {
 
 }  // namespace
 
+bool is_idle(Database& database, const LockName& name) {
+  Query query(database, Sql::is_idle);
+  return query.with(name.name).with(name.kind_number()).next();
+}
+
 std::vector<Hold> holds_of(Database& database, const LockName& name) {
   std::vector<Hold> all;
   Query query(database, Sql::holds);
@@ -175,19 +180,14 @@ std::uint64_t Change::add(Hold hold) {
 bool Change::end(std::uint64_t number) {
   Query query(database_, Sql::end_hold);
   query.with(name_.name).with(name_.kind_number()).with(stored(number));
-  const bool stood = query.next();
-  if (!stood) return false;
-  query.run();
+  if (!query.changes()) return false;
   if (holds_) std::erase_if(*holds_, [&](const Hold& each) { return each.number == number; });
   return true;
 }
 
 bool Change::end_place(std::uint64_t place) {
   Query query(database_, Sql::end_place);
-  query.with(name_.name).with(name_.kind_number()).with(stored(place));
-  if (!query.next()) return false;
-  query.run();
-  return true;
+  return query.with(name_.name).with(name_.kind_number()).with(stored(place)).changes();
 }
 
 void end_orphans(Database& database, const std::vector<Database::Orphan>& orphans,

@@ -56,6 +56,8 @@ struct Waiting {
 };
 
 // Within a transaction.
+/// Does nobody hold it, and nobody wait? The most common case, told by one look.
+[[nodiscard]] bool is_idle(Database& database, const LockName& name);
 [[nodiscard]] std::vector<Hold> holds_of(Database& database, const LockName& name);
 [[nodiscard]] std::optional<Waiting> first_in_line(Database& database, const LockName& name);
 [[nodiscard]] std::vector<Waiting> line_of(Database& database, const LockName& name);
@@ -76,6 +78,8 @@ class Change {
       : database_(database), name_(name), tokens_(tokens) {}
 
   [[nodiscard]] const std::vector<Hold>& holds();
+  /// It is known that there are none.
+  void has_no_holds() { holds_.emplace(); }
   /// Removes the dead among those who keep `wanted` out.
   void remove_dead(const Wanted& wanted);
   /// Lets in who may enter, in the order of the line; the dead are dropped. True: somebody still waits.
