@@ -63,7 +63,7 @@ class EveryOrder final : public Chooser {
     }
   }
 
-  int choose(Actors can, int last) override {
+  int choose(Actors can, int last, int clock) override {
     if (depth_ < states_.size()) {
       State& state = states_[depth_];
       pending_ = static_cast<int>(depth_++);
@@ -78,6 +78,9 @@ class EveryOrder final : public Chooser {
     state.can = can;
     state.taken = go_on(awake, last);
     state.tried = state.to_try = bit(state.taken);
+    // Where time may pass early, whoever it wakes races with what is done now. Left to the end it comes after
+    // everything.
+    state.to_try |= can & bit(clock);
     state.asleep = asleep_;
     state.steps_before = steps_.size();
     pending_ = static_cast<int>(depth_++);
@@ -189,7 +192,7 @@ class ByPriority final : public Chooser {
     std::sort(changes_.begin(), changes_.end());
   }
 
-  int choose(Actors can, int) override {
+  int choose(Actors can, int /*last*/, int /*clock*/) override {
     int best = -1;
     for (int actor = 0; actor < static_cast<int>(most_actors); ++actor) {
       if ((can & bit(actor)) == 0) continue;
@@ -218,7 +221,7 @@ class ByPriority final : public Chooser {
 class AsBefore final : public Chooser {
  public:
   explicit AsBefore(const std::vector<int>& choices) : choices_(choices) {}
-  int choose(Actors can, int last) override {
+  int choose(Actors can, int last, int /*clock*/) override {
     while (at_ < choices_.size()) {
       const int wanted = choices_[at_++];
       if ((can & bit(wanted)) != 0) return wanted;

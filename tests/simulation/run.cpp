@@ -33,7 +33,7 @@ SimulatedProcess::SimulatedProcess(Run& run, Process& in_world)
     : process(in_world), system(run, *this, in_world), library(std::make_unique<os::Process>(system)) {}
 
 Run::Run(const Scenario& scenario, Chooser& chooser, bool tracing)
-    : scenario_(scenario), chooser_(chooser), tracing_(tracing), world_(scenario.kind) {
+    : scenario_(scenario), chooser_(chooser), tracing_(tracing), world_(scenario.kind), began_(world_.peek_now()) {
   Process nobody;
   Host nowhere;
   nobody.host = &nowhere;
@@ -107,7 +107,7 @@ SimulatedProcess& Run::earlier(SimulatedProcess& process, std::string name, std:
 }
 
 void Run::add_fault(std::string name, Participant* victim, std::vector<std::function<void()>> steps) {
-  faults_.push_back({std::move(name), victim, std::move(steps), 0});
+  faults_.push_back({std::move(name), victim, std::move(steps), 0, {}});
 }
 
 void Run::die(Participant& victim, int deed) {
@@ -185,10 +185,11 @@ void Run::suspend(Host& host) {
   every_step_matters_ = true;
   add_fault(host.name + " is suspended", nullptr, {[this, &host] {
               for (Participant& each : participants_) {
-                if (each.process->process.host != &host || finished(each)) continue;
+                if (each.process->process.host != &host) continue;
+                world_.touched().push_back({key_of(each), Touch::How::change});
+                if (finished(each)) continue;
                 each.stopped = true;
                 each.suspended_at = world_.peek_now();
-                world_.touched().push_back({key_of(each), Touch::How::change});
               }
             }});
 }
@@ -303,7 +304,8 @@ Actors Run::who_can() {
     const bool pending = each.done > 0 && each.done < each.steps.size();
     // What strikes one who has ended does so only by killing it.
     const bool worth_it = each.victim == nullptr || each.victim->state != Participant::State::gone;
-    if (pending || (each.done == 0 && worth_it)) can |= Actors{1} << number;
+    const bool its_time = !each.from || *each.from <= world_.peek_now();
+    if (pending || (each.done == 0 && worth_it && its_time)) can |= Actors{1} << number;
     ++number;
   }
   const bool may_tick = can == 0 || (early_ticks_ > 0 && somebody);
@@ -378,7 +380,7 @@ Participant* Run::next() {
       }
       alone_ = true;
     }
-    actor_ = alone_ ? clock_number() : chooser_.choose(can, choices_.empty() ? -1 : choices_.back());
+    actor_ = alone_ ? clock_number() : chooser_.choose(can, choices_.empty() ? -1 : choices_.back(), clock_number());
     if (actor_ < 0) {
       given_up_ = true;
       return nullptr;
@@ -661,12 +663,20 @@ void Run::close_up() {
   }
 }
 
+// Nothing keeps them apart any more: whoever is in the middle of what a mutex guards leaves it before others come in.
 void Run::unwind() {
   over_ = true;
-  for (auto* const list : {&participants_, &others_}) {
-    for (Participant& each : *list) {
-      if (each.begun && !each.abandoned && !each.fiber->ended()) switch_to(&each);
-    }
+  const auto inside = [&](const Participant& one) {
+    return std::any_of(mutexes_.begin(), mutexes_.end(), [&](const auto& each) { return each.second.second == &one; });
+  };
+  std::vector<Participant*> order;
+  for (Participant& each : participants_) order.push_back(&each);
+  for (Participant& each : others_) order.push_back(&each);
+  const auto waits = [](const Participant& one) { return one.state == Participant::State::at_mutex; };
+  const auto middle = std::stable_partition(order.begin(), order.end(), [&](auto* each) { return inside(*each); });
+  std::stable_partition(order.begin(), middle, [&](auto* each) { return !waits(*each); });
+  for (Participant* const each : order) {
+    if (each->begun && !each->abandoned && !each->fiber->ended()) switch_to(each);
   }
 }
 

@@ -39,8 +39,8 @@ class Chooser {
   Chooser(const Chooser&) = delete;
   Chooser& operator=(const Chooser&) = delete;
   virtual ~Chooser() = default;
-  /// One of `can`, or -1: there is nothing new to see on this way. `last` went before, if anybody did.
-  virtual int choose(Actors can, int last) = 0;
+  /// One of `can`, or -1: there is nothing new to see on this way. `last` went before, if anybody did. `clock`: time.
+  virtual int choose(Actors can, int last, int clock) = 0;
   /// The step of the one that was chosen has done this. `alone`: it could only happen because nobody else could go on.
   virtual void stepped(int actor, const Footprint& footprint, bool alone) = 0;
 };
@@ -87,6 +87,7 @@ struct Fault {
   Participant* victim = nullptr;
   std::vector<std::function<void()>> steps;
   std::size_t done = 0;
+  std::optional<std::chrono::steady_clock::time_point> from;  // not before that
 };
 
 /// What one run showed.
@@ -125,6 +126,8 @@ class Run {
   void keep(std::shared_ptr<Lock> lock) { kept_.push_back(std::move(lock)); }
   void kill_and_reuse_pid(Participant& victim);
   void stop(Participant& victim);
+  /// The fault that was added last does not strike before so much time has passed; and then before any more passes.
+  void only_after(std::chrono::milliseconds time) { faults_.back().from = began_ + time; }
   /// The host's machine sleeps for a while.
   void suspend(Host& host);
   void fail(Participant& victim, int error);
@@ -142,6 +145,8 @@ class Run {
   [[nodiscard]] const Scenario& scenario() const noexcept { return scenario_; }
   [[nodiscard]] Participant* current() noexcept { return current_; }
   [[nodiscard]] std::size_t steps() const noexcept { return steps_; }
+  /// Since the stage was set.
+  [[nodiscard]] std::chrono::steady_clock::duration time() const noexcept { return world_.peek_now() - began_; }
 
   // For the simulated system.
   /// The caller is about to make a step: others may go first. An error: what the step gives instead of being done.
@@ -232,6 +237,7 @@ class Run {
   std::size_t verbs_ = 0;
   std::size_t ticks_ = 0;
   int early_ticks_ = 0;
+  const std::chrono::steady_clock::time_point began_;
   std::string violation_;
   std::vector<int> choices_;
   std::vector<std::string> trace_;

@@ -47,6 +47,7 @@ const std::vector<Scenario>& scenarios() {
     add_shared_memory(made);
     add_upgrades(made);
     add_line(made);
+    add_turns(made);
     add_threads(made);
     return made;
   }();

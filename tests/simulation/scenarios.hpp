@@ -44,6 +44,7 @@ void add_semaphores(std::vector<Scenario>& all);
 void add_shared_memory(std::vector<Scenario>& all);
 void add_upgrades(std::vector<Scenario>& all);
 void add_line(std::vector<Scenario>& all);
+void add_turns(std::vector<Scenario>& all);
 void add_threads(std::vector<Scenario>& all);
 
 }  // namespace lockfile::simulation

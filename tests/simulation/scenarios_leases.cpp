@@ -175,6 +175,25 @@ void add_leases(std::vector<Scenario>& all) {
            elsewhere(run, "B", by(form, pair));
            run.suspend(here);
          }});
+    add({.name = named("leases_and_a_machine_that_wakes"),
+         .says =
+             "the holder's machine sleeps until another holds; awake, it knows without a look that its time is over",
+         .set = [form, hold](Run& run) {
+           Host& here = run.host("here");
+           run.participant(
+               run.process(here, "A"), "A", leased(form, [](Script& me) {
+                 if (!me.try_acquire()) return;  // the other came first, and never releases
+                 me.run().keep(me.kept());
+                 me.pause();
+                 me.pause();
+                 const bool believes = me.lock().lease_left() > std::chrono::nanoseconds::zero();
+                 if (believes && me.run().oracle().live_hold_against(Mode::exclusive, &me.self()) != nullptr) {
+                   me.run().violated("A believes that its lease lasts, and somebody else holds the lock");
+                 }
+               }));
+           elsewhere(run, "B", by(form, hold));
+           run.suspend(here);
+         }});
     add({.name = named("leases_and_looks_of_some_time_ago"),
          .says = "clients believe for 200 ms what they have read, also under a byte lock",
          .set =

@@ -38,15 +38,51 @@ struct Passing {
   std::size_t holds = 0;
 };
 
-void use_and_count(Script& me, Passing& passing) {
-  constexpr int pairs = 45;
-  constexpr std::size_t most = 65;  // acquired once, passed on 64 times
-  for (int i = 0; i < pairs; ++i) {
+// How often, and whether for a millisecond each time or the first time only, in which the other lines up; how often the
+// same hold on disk may be somebody's.
+struct Use {
+  int pairs = 1;
+  bool every_time = false;
+  std::size_t most = 1;
+};
+
+void use_and_count(Script& me, const Use& use, Passing& passing) {
+  for (int i = 0; i < use.pairs; ++i) {
     if (!me.acquire()) return;
     if (me.self().published > passing.published) passing = {me.self().published, 0};
-    if (++passing.holds > most) me.run().violated("one hold was passed on again and again, and nobody else let in");
+    if (++passing.holds > use.most) me.run().violated("one hold was passed on again and again, and nobody else let in");
+    if (i == 0 || use.every_time) me.sleep(1ms);
     me.release();
   }
+}
+
+void use_and_count_together(Run& run, const Form& form, const Use& use) {
+  const auto passing = std::make_shared<Passing>();
+  const auto script = [use, passing](Script& me) { use_and_count(me, use, *passing); };
+  threads_of_one_object(run, form, {{"A", script}, {"B", script}});
+}
+
+// A takes the lock again and again, B waits for it once.
+void overtake(Run& run, const Form& form) {
+  constexpr int pairs = 40;
+  constexpr int most = 17;  // the one that B finds, and 16 after it
+  const auto granted = std::make_shared<int>(0);
+  threads_of_one_object(run, form,
+                        {{"A",
+                          [granted](Script& me) {
+                            for (int i = 0; i < pairs; ++i) {
+                              if (!me.acquire()) return;
+                              ++*granted;
+                              if (i == 0) me.sleep(1ms);
+                              me.release();
+                            }
+                          }},
+                         {"B", [granted](Script& me) {
+                            const int before = *granted;
+                            if (!me.acquire()) return;
+                            if (*granted - before > most) me.run().violated("B was overtaken by A again and again");
+                            me.release();
+                          }}});
 }
 
 }  // namespace
@@ -102,11 +138,37 @@ void add_threads(std::vector<Scenario>& all) {
                         me.pair();
                       }));
     });
+    story("threads_pass_on", "two threads pass a hold on", [=](Run& run) {
+      threads_of_one_object(run, form, {{"A", pair}, {"B", pair}});
+    });
+    story("threads_pass_on_late", "a thread passes on what it has held for long, to one that watches it by now",
+          [=](Run& run) {
+            threads_of_one_object(run, form,
+                                  {{"A",
+                                    [](Script& me) {
+                                      if (!me.acquire()) return;
+                                      me.sleep(10ms);
+                                      me.release();
+                                    }},
+                                   {"B", pair}});
+          });
     story("threads_pass_on_without_end", "two threads want the lock all the time", [=](Run& run) {
-      const auto passing = std::make_shared<Passing>();
-      const auto use = [passing](Script& me) { use_and_count(me, *passing); };
-      threads_of_one_object(run, form, {{"A", use}, {"B", use}});
+      // Acquired once, passed on 64 times.
+      use_and_count_together(run, form, {.pairs = 45, .every_time = false, .most = 65});
     }).by_chance = true;
+    story("threads_pass_on_for_a_moment", "two threads want the lock all the time, each for a millisecond",
+          // Acquired once, passed on, and once more in the 2 ms that begin then.
+          [=](Run& run) { use_and_count_together(run, form, {.pairs = 5, .every_time = true, .most = 3}); });
+    story("threads_overtake", "one thread takes the lock again and again, while another waits",
+          [=](Run& run) { overtake(run, form); });
+    story("threads_and_a_lost_hold", "a thread keeps a hold that a process breaks; another thread waits for it",
+          [=](Run& run) {
+            threads_of_one_object(run, form, {{"A", [](Script& me) { (void)me.acquire(); }}, {"B", pair}});
+            run.participant("P", by(form, [](Script& me) {
+                              me.sleep(1ms);
+                              me.look_and_break();
+                            }));
+          });
   }
 }
 

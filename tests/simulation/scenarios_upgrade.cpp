@@ -77,6 +77,36 @@ void break_and_write(Script& me) {
   write(me);
 }
 
+// By the clock: what was seen before is broken while it is upgraded.
+constexpr std::chrono::milliseconds seen = 5ms;
+constexpr std::chrono::milliseconds upgraded = 10ms;
+
+void upgrade_later(Script& me) {
+  me.in_mode(Mode::upgradable);
+  if (!me.acquire()) return;
+  me.sleep(upgraded);
+  (void)me.upgrade();
+  me.release();
+}
+
+void read_then(Script& me) {
+  me.sleep(upgraded);
+  read(me);
+}
+
+void look_and_break_then(Script& me) {
+  me.sleep(seen);
+  const auto hold = me.look();
+  const std::size_t seen_at = me.run().steps();
+  me.sleep(upgraded - seen);
+  if (hold) me.break_this(*hold, seen_at);
+}
+
+void break_then_and_write(Script& me) {
+  look_and_break_then(me);
+  write(me);
+}
+
 Deed twice(Deed deed) {
   return [deed = std::move(deed)](Script& me) {
     deed(me);
@@ -163,6 +193,18 @@ std::vector<Story> stories() {
       {"broken_and_writer",
        "one upgrades, and one looks, breaks by force what it saw and writes",
        {twice(upgrade), break_and_write},
+       To::nobody,
+       What::kill,
+       true},
+      {"broken_then",
+       "one upgrades and one reads, while another breaks by force what it has seen before",
+       {upgrade_later, read_then, look_and_break_then},
+       To::nobody,
+       What::kill,
+       true},
+      {"broken_then_and_writer",
+       "one upgrades while another breaks it by force, as it has seen it before, and writes",
+       {upgrade_later, break_then_and_write},
        To::nobody,
        What::kill,
        true},
