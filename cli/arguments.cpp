@@ -31,9 +31,13 @@ constexpr std::string_view examples = R"(Examples:
         remove it, but only if its holder is proved dead
   lockctl doctor /srv
         does locking work in this directory, and how?
+  lockctl run sqlite:/var/lib/app/locks.db#nightly -- ./nightly
+        a name in a database instead of a file beside the path
 
 PATH is what is locked, and need not exist; the lock file is PATH.lock, in a directory that must exist. It may be an
-address that names the scheme: link:PATH, mkdir:PATH, kernel:PATH, flock:PATH; a file whose name looks like one is ./NAME.
+address that names the scheme: link:PATH, mkdir:PATH, kernel:PATH, flock:PATH, shm:PATH; or a name in a database or a
+cluster: sqlite:FILE#NAME, postgresql://USER@HOST/DATABASE#NAME, etcd://HOST:2379,HOST2:2379/PREFIX/NAME. A file whose
+name looks like an address is ./NAME.
 The lock goes with its holder: when the holder is killed, the next one takes it over by itself.
 )";
 

@@ -314,8 +314,8 @@ later run with --fence on this path: whoever gets it with each write can refuse 
 With --lease the lock is renewed while lockctl runs. A third of DURATION before it would run out unrenewed, or when it is
 broken, the command's process group gets SIGTERM, and a quarter of DURATION later SIGKILL; when lockctl is killed, so is
 the command.
-Of an address of a server or cluster (postgresql://, etcd://) the lock is held by lockctl itself: when lockctl is killed,
-so is the command (not what it has started). When the lock is broken, or its server gone, the command's process group
+Of a name in a database or a cluster (sqlite:, postgresql://, etcd://) the lock is held by lockctl itself: when lockctl
+is killed, so is the command (not what it has started). When the lock is broken, or its server gone, the command's process group
 gets SIGTERM, and a second later SIGKILL. LOCKCTL_FENCE is always there.
 SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to its process group.
 
