@@ -140,7 +140,14 @@ Connection::Connection(os::Process& process, const Place& place, const std::stri
 }
 
 Connection::~Connection() {
-  if (!process_.is_caller()) return;  // its memory stays: ending a session tells the server
+  if (!process_.is_caller()) {
+    try {
+      os::Process::current().part<Pool>().keep_parents(connection_);
+    } catch (const std::bad_alloc&) {
+      // It stays all the same, only that nobody knows of it.
+    }
+    return;
+  }
   descriptor_.forget();
   PQfinish(connection_);
 }
@@ -422,6 +429,11 @@ void Pool::give(std::unique_ptr<Connection> connection) noexcept {
   } catch (const std::bad_alloc&) {
     // The session ends.
   }
+}
+
+void Pool::keep_parents(pg_conn* connection) {
+  const os::MutexGuard guard(system_, mutex_);
+  parents_.push_back(connection);
 }
 
 void Pool::begin_hold(std::int64_t backend, std::int64_t thread) {

@@ -186,6 +186,9 @@ class Pool {
   /// record is preferred.
   [[nodiscard]] std::unique_ptr<Connection> take(const Place& place, const std::string& reason);
   void give(std::unique_ptr<Connection> connection) noexcept;
+  /// In a forked child: libpq's part of a session of its parent. To free it would be to end the session, in the
+  /// server's eyes; so it is kept, unused.
+  void keep_parents(pg_conn* connection);
 
   /// What a session has is a hold of ours from the moment when it has been told so, and until it gives it back. Who
   /// looks at the server sees it earlier, and with the thread of the session's hold before.
@@ -200,6 +203,7 @@ class Pool {
   os::System& system_;
   os::Mutex mutex_;
   std::vector<std::unique_ptr<Connection>> idle_;
+  std::vector<pg_conn*> parents_;
   std::unordered_map<std::int64_t, std::int64_t> threads_;  // of the sessions that hold
 };
 
