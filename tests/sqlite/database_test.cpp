@@ -339,7 +339,7 @@ TEST_F(SQLiteDatabase, fences_grow_across_boots_also_when_a_power_cut_takes_what
     for (int i = 0; i < 3; ++i) hold();
     // The epoch was synced; what came after it was not.
     const_cast<std::string&>(synced) = [&] {
-      Connection(path()).ask("UPDATE meta SET last = last - 3");
+      Connection(path()).ask("UPDATE hold SET since = since - 3 WHERE name = ''");
       return read_file(path());
     }();
   }

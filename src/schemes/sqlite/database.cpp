@@ -25,11 +25,13 @@ using namespace std::chrono_literals;
 constexpr std::int64_t application_id = 0x4C6B'464C;
 constexpr std::int64_t layout_version = 1;
 
-// `last` is the number of the last hold or place: an epoch, and how many there have been in it. A commit that is not
-// synced can be lost only with the machine, and the next boot begins another epoch, which is synced. The first epoch is
-// the minute in which the database was made, so that one that was removed and made anew does not begin at the same.
+// The number of the last hold or place stands in `since` of a row of `hold` without a name: beside the first holds, so
+// that most acquires change one page and not two. It is an epoch, and how many there have been in it. A commit that is
+// not synced can be lost only with the machine, and the next boot begins another epoch, which is synced. The first
+// epoch is the minute in which the database was made, so that one that was removed and made anew does not begin at the
+// same.
 constexpr const char* layout = R"(
-CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id = 1), last INTEGER NOT NULL, boot TEXT NOT NULL);
+CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id = 1), boot TEXT NOT NULL);
 CREATE TABLE process(id INTEGER PRIMARY KEY AUTOINCREMENT, nonce TEXT NOT NULL, boot TEXT NOT NULL, host TEXT NOT NULL,
   pid INTEGER NOT NULL, start INTEGER NOT NULL, pid_namespace INTEGER NOT NULL, time_namespace INTEGER NOT NULL,
   program TEXT NOT NULL);
@@ -41,7 +43,8 @@ CREATE TABLE queue(name TEXT NOT NULL, kind INTEGER NOT NULL, place INTEGER NOT 
   units INTEGER NOT NULL, most INTEGER NOT NULL, process INTEGER NOT NULL, thread INTEGER NOT NULL,
   fifo INTEGER NOT NULL, uid INTEGER NOT NULL, since INTEGER NOT NULL, reason TEXT NOT NULL,
   PRIMARY KEY(name, kind, place)) WITHOUT ROWID;
-INSERT INTO meta VALUES(1, (CAST(strftime('%s', 'now') AS INTEGER) / 60) << 32, '');
+INSERT INTO meta VALUES(1, '');
+INSERT INTO hold VALUES('', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, (CAST(strftime('%s', 'now') AS INTEGER) / 60) << 32, '');
 )";
 
 // In the order of `Sql`. Without RETURNING where it counts: SQLite makes a table for it each time. The wall clock, in
@@ -51,8 +54,8 @@ constexpr std::array<const char*, static_cast<std::size_t>(Sql::count)> texts = 
     "BEGIN",
     "COMMIT",
     "ROLLBACK",
-    "SELECT last FROM meta WHERE id = 1",
-    "UPDATE meta SET last = ?1 WHERE id = 1",
+    "SELECT since FROM hold WHERE name = '' AND kind = 0 AND number = 0",
+    "UPDATE hold SET since = ?1 WHERE name = '' AND kind = 0 AND number = 0",
     "SELECT nonce, boot, host, pid, start, pid_namespace, time_namespace, program FROM process WHERE id = ?1",
     "SELECT id FROM process WHERE pid = ?1 ORDER BY id DESC LIMIT 1",
     "INSERT INTO process(nonce, boot, host, pid, start, pid_namespace, time_namespace, program) "
@@ -339,7 +342,8 @@ bool Database::check_whose() {
   }
   const std::int64_t ours = value_of(
       "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('meta', 'process', 'hold', 'queue')");
-  if (version != layout_version || ours != 4 || value_of("SELECT count(*) FROM meta") != 1) {
+  if (version != layout_version || ours != 4 || value_of("SELECT count(*) FROM meta") != 1 ||
+      value_of("SELECT count(*) FROM hold WHERE name = ''") != 1) {
     refuse_as(std::make_error_code(std::errc::bad_message), " is damaged: its tables are not what they should be");
   }
   return true;
@@ -438,8 +442,7 @@ void Database::raise_epoch() {
   execute("PRAGMA synchronous = FULL");
   execute("BEGIN IMMEDIATE");
   sqlite3_stmt* statement = nullptr;
-  int code = sqlite3_prepare_v2(connection_, "UPDATE meta SET boot = ?1, last = ((last >> 32) + 1) << 32", -1,
-                                &statement, nullptr);
+  int code = sqlite3_prepare_v2(connection_, "UPDATE meta SET boot = ?1", -1, &statement, nullptr);
   if (code == SQLITE_OK) {
     const std::string& boot = process().identity().boot;
     sqlite3_bind_text64(statement, 1, boot.data(), boot.size(), SQLITE_STATIC, SQLITE_UTF8);
@@ -447,6 +450,7 @@ void Database::raise_epoch() {
   }
   sqlite3_finalize(statement);
   if (code != SQLITE_DONE) refuse(code);
+  execute("UPDATE hold SET since = ((since >> 32) + 1) << 32 WHERE name = ''");
   execute("COMMIT");
 }
 
@@ -744,7 +748,7 @@ void Database::examine(Examination& seen) {
   seen.findings.push_back({"write-ahead log", mode == "wal" ? Result::works : Result::fails, "journal mode " + mode});
   const std::string integrity = text_of("PRAGMA quick_check(1)");
   seen.findings.push_back({"integrity", integrity == "ok" ? Result::works : Result::fails, integrity});
-  seen.findings.push_back({"holds", Result::note, text_of("SELECT count(*) FROM hold")});
+  seen.findings.push_back({"holds", Result::note, text_of("SELECT count(*) FROM hold WHERE name <> ''")});
   seen.findings.push_back({"waiters", Result::note, text_of("SELECT count(*) FROM queue")});
   const bool same_boot = text_of("SELECT boot FROM meta") == process().identity().boot;
   seen.findings.push_back(
