@@ -138,6 +138,25 @@ TEST_F(SQLiteHandOver, is_no_deadlock_to_the_thread_that_is_let_in) {
   EXPECT_EQ(wrong, 0);
 }
 
+TEST_F(SQLiteHandOver, that_comes_before_the_look_for_a_deadlock_is_none) {
+  const auto reader = peer();
+  ASSERT_EQ(reader->ask("share"), "held");
+  TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
+  Connection other(database());
+  bool released = false;
+  // In line, and about to look who is in the way, for readers may be this thread itself.
+  in_.system().before = [&](os::Call call) {
+    if (call != os::Call::stat_at || released || other.ask("SELECT count(*) FROM queue") == "0") return 0;
+    released = true;
+    EXPECT_EQ(reader->ask("release"), "released");
+    return 0;
+  };
+  EXPECT_EQ(code_of([&] { lock.acquire(stuck); }), std::error_code());
+  in_.system().before = nullptr;
+  EXPECT_TRUE(released);
+  EXPECT_TRUE(lock.i_am_locking());
+}
+
 TEST_F(SQLiteHandOver, to_one_who_could_not_take_its_place_back_goes_on_to_the_next) {
   auto holder = peer();
   ASSERT_EQ(holder->ask("acquire"), "held");
