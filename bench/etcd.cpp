@@ -246,8 +246,11 @@ void of_many(const Server& server, std::size_t waiters, bench::Report& report) {
       got[entered++] = bench::now_ns();
       mine->release();
     });
+    // Not all at once: how many may come together is another question.
+    if ((i + 1) % 50 == 0 || i + 1 == waiters) {
+      bench::wait_until([&] { return lock->waiters().size() == i + 1; }, "those who wait");
+    }
   }
-  bench::wait_until([&] { return lock->waiters().size() == waiters; }, "all waiters");
   // Their watches have begun, and whoever had to look once more has looked.
   for (std::uint64_t before = 0; session->transactions() != before; std::this_thread::sleep_for(200ms)) {
     before = session->transactions();

@@ -50,7 +50,7 @@ constexpr milliseconds patience_of_all{5000};
 constexpr milliseconds first_backoff{50};
 constexpr milliseconds last_backoff{1000};
 constexpr milliseconds goodbye{500};
-constexpr milliseconds slow_for{1000};
+constexpr milliseconds slow_for{100};
 
 // Pings of a connection with streams on it. A server refuses those that ask more often than every 5 s.
 constexpr int ping_every_ms = 6000;
