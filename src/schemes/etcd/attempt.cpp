@@ -130,7 +130,11 @@ Range Attempt::older(std::int64_t made_by) const {
 }
 
 void Attempt::ask() {
-  key_ = scheme_.new_key(request_.mode);
+  // Servers keep the names of keys that are gone until they compact, and count past them: a lock that is acquired often
+  // has few names. A request that is still on its way might make an old name stand again.
+  if (!key_serves_again_ || mode_of_key_ != request_.mode) key_ = scheme_.new_key(request_.mode);
+  mode_of_key_ = request_.mode;
+  key_serves_again_ = false;
   scheme_.note_waiting(key_);
   value_ = scheme_.new_value(request_, *lease_);
   created_ = 0;
@@ -167,6 +171,7 @@ std::optional<Step> Attempt::asked() {
     if (lease_gone) return std::nullopt;
     return failed;
   }
+  key_serves_again_ = !answer.sent_before;
   if (!answer.succeeded) return tried(answer);
   created_ = answer.revision;
   const bool only_tried = !request_.may_queue && !scheme_.is_semaphore();
@@ -364,6 +369,7 @@ void Attempt::end_watches() noexcept {
 void Attempt::begin_anew() noexcept {
   end_watches();
   scheme_.end_waiting(key_);
+  key_serves_again_ = false;
   try {
     (void)session_->forget(key_, pending_, lease_, nullptr);
   } catch (const std::bad_alloc&) {
@@ -382,6 +388,7 @@ std::optional<Blocked> Attempt::withdraw() noexcept {
       return std::nullopt;
     }
     if (state_ != State::leaving) {
+      key_serves_again_ = false;
       end_watches();
       pending_ = session_->forget(key_, state_ == State::asking ? pending_ : nullptr, lease_, event_);
       leave_by_ = system().now() + longest_leaving;
@@ -414,6 +421,7 @@ std::error_code Attempt::release() noexcept {
 std::error_code Attempt::end_hold() {
   if (state_ != State::held) return errc::not_locked;
   const bool stood = stands();
+  const bool served_well = std::exchange(key_serves_again_, false);
   Range first = scheme_.all_keys();
   first.limit = 1;
   Transaction ending;
@@ -430,6 +438,7 @@ std::error_code Attempt::end_hold() {
   }
   const Answer& answer = pending->answer;
   if (answer.why) return stood ? answer.why : make_error_code(errc::not_locked);
+  key_serves_again_ = served_well && answer.succeeded && !answer.sent_before;
   if (answer.succeeded || (answer.sent_before && stood)) {
     return stood ? std::error_code() : make_error_code(errc::not_locked);
   }
@@ -510,6 +519,7 @@ void Attempt::abandon() noexcept {
   event_.reset();
   lost_.clear();
   processes_.clear();
+  key_serves_again_ = false;
   state_ = State::idle;
 }
 

@@ -82,6 +82,8 @@ class Attempt final : public lockfile::Attempt {
   std::optional<Holder> by_;
   std::string key_;
   std::string value_;
+  Mode mode_of_key_ = Mode::exclusive;
+  bool key_serves_again_ = false;  // all that was ever sent of it was answered at its first sending
   std::int64_t created_ = 0;
   bool has_waited_ = false;
   bool look_again_ = false;  // the last look was not answered

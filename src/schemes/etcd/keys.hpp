@@ -5,8 +5,8 @@
 //     PREFIX/NAME//units/WEIGHT/NONCE-NUMBER   so many units of the semaphore of that name
 //
 // No part of an address is empty, so `//` ends a lock's name: no lock's keys are among those of another one whose name
-// goes on behind it. NONCE names a process and NUMBER one acquisition of it, so a key is never used twice. Who holds
-// and who waits is decided by the revisions in which the keys were made, and by nothing in them.
+// goes on behind it. NONCE names a process and NUMBER one attempt of it. Who holds and who waits is decided by the
+// revisions in which the keys were made, and by nothing in them.
 #pragma once
 
 #include "claim/record.hpp"

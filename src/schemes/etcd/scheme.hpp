@@ -19,7 +19,7 @@
 // - A's lease ends: A knows it first. Its clock (CLOCK_BOOTTIME) counts from when it sent the last renewal that was
 //   answered, the servers' from when they had it; and leases get longer there (a restart, a new leader), never shorter.
 // - A stopped, its lease over, B holds with fence 8; A goes on: its writes carry 7. Nothing else can help here.
-// - The same process twice, or two threads: a key has the number of its acquisition in it, the lease does not matter.
+// - The same process twice, or two threads: a key has the number of its attempt in it, the lease does not matter.
 // - A late release or break: guarded by the revision in which its key was made.
 //
 // Shared: waits for the exclusive keys only that are older. Units: a key holds while the weights of it and of all older

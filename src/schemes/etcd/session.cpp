@@ -929,7 +929,9 @@ class Session::Client {
       watching->began = response.header().revision();  // after it: whoever sees that it began sees whether to look
       if (late) watching->event->set();
     }
-    if (response.events_size() == 0) return;
+    const bool news = std::any_of(response.events().begin(), response.events().end(),
+                                  [&](const rpc::Event& each) { return each.kv().mod_revision() > watching->since; });
+    if (!news) return;
     watching->fired = true;
     watching->event->set();
   }
@@ -1203,6 +1205,7 @@ std::shared_ptr<Watching> Session::watch(std::string from, std::string to, bool 
   watching->to = std::move(to);
   watching->puts = puts;
   watching->looked_at = looked_at;
+  watching->since = looked_at;
   watching->lease = lease;
   watching->event = event;
   return client_->watch(std::move(watching));

@@ -123,6 +123,7 @@ struct Watching {
   std::string to;
   bool puts = false;           ///< changes too, not only deletions
   std::int64_t looked_at = 0;  ///< the revision of the look that it goes on from; -1: none
+  std::int64_t since = 0;      ///< what happened in this revision or before is an old story: of an earlier key, say
   std::shared_ptr<Event> event;
   std::shared_ptr<Lease> lease;
   std::atomic<bool> fired{false};
