@@ -275,7 +275,6 @@ class Session::Client {
       for (Call* const each : calls_) each->cancel();
       for (Stream* const each : streams_) each->cancel();
       alarm_.Set(&queue_, std::chrono::system_clock::now(), &woken_);
-      busy_.set();
     }
     thread_.join();
   }
@@ -443,7 +442,6 @@ class Session::Client {
     call->needs_token = needs_token;
     Call* const begun = call.release();
     calls_.insert(begun);
-    busy_.set();
     send(*begun);
   }
 
@@ -687,10 +685,6 @@ class Session::Client {
     lease.renewed = asked_at_.count();
     asked_at_ = nanoseconds::zero();
     tell_renewed();
-    if (!watchings_.empty()) return;
-    // Nothing is waited for: without a stream this thread stays out of gRPC, and whoever sends gets its answer itself.
-    std::exchange(renewals_, nullptr)->cancel();
-    if (watch_stream_ != nullptr) std::exchange(watch_stream_, nullptr)->cancel();
   }
 
   // Looks at what is due, and says how long there is time.
@@ -755,7 +749,6 @@ class Session::Client {
       if (!client_.token_.empty()) context_.AddMetadata("token", client_.token_);
       raw_ = prepare(client_.endpoints_[endpoint_], &context_, &client_.queue_);
       client_.streams_.insert(this);
-      client_.busy_.set();
       ++running_;
       raw_->StartCall(&started_);
     }
@@ -984,7 +977,6 @@ class Session::Client {
   void serve() {
     for (;;) {
       SteadyTime next;
-      bool idle = false;
       {
         const os::MutexGuard guard(system_, mutex_);
         if (ending_) {
@@ -994,13 +986,7 @@ class Session::Client {
           next = system_.now() + last_backoff;
         } else {
           next = look_after_all();
-          idle = calls_.empty() && streams_.empty() && busy_.is_open();
-          if (idle) busy_.clear();
         }
-      }
-      if (idle) {
-        busy_.wait_until(next);
-        continue;
       }
       void* tag = nullptr;
       bool ok = false;
@@ -1048,7 +1034,6 @@ class Session::Client {
   std::thread thread_;
 
   os::Mutex mutex_;
-  Event busy_{system_};  // something has been begun: the thread has to look into the queue
   bool ending_ = false;
   std::size_t current_ = 0;  // the endpoint in use
   std::set<Call*> calls_;
