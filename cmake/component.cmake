@@ -32,5 +32,9 @@ function(lockfile_add_component name)
   set_target_properties(lockfile_${name} PROPERTIES
     EXPORT_NAME ${name} VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
     POSITION_INDEPENDENT_CODE ON)
+  # Inside of another project it is built when something there links it.
+  if(NOT PROJECT_IS_TOP_LEVEL)
+    set_target_properties(lockfile_${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+  endif()
   set_property(GLOBAL APPEND PROPERTY LOCKFILE_COMPONENTS ${name})
 endfunction()
