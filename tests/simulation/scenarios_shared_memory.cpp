@@ -147,6 +147,11 @@ void add_breaking(std::vector<Scenario>& all) {
                       together({twice, [](Script& me) { me.look_and_break(); }})));
   all.push_back(story("broken_beside_a_waiter", "whoever holds is broken while another waits", file,
                       together({pair, pair, [](Script& me) { me.break_whoever(); }})));
+  all.push_back(
+      story("broken_and_taken", "whoever breaks a hold takes the lock itself", file, together({pair, [](Script& me) {
+                                                                                                 me.break_whoever();
+                                                                                                 try_once(me);
+                                                                                               }})));
   all.push_back(story("reader_broken", "a reader is broken beside another", file,
                       together({read, read, [](Script& me) { me.look_and_break(); }})));
   all.push_back(story("broken_writer_beside_reader", "a writer is broken anywhere beside a reader", file,
