@@ -29,6 +29,11 @@ function(lockfile_add_component name)
   target_include_directories(lockfile_${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
   # The core refers to this function weakly, and a weak reference takes nothing out of an archive.
   target_link_options(lockfile_${name} INTERFACE "LINKER:-u,lockfile_make_${name}")
+  # And a shared library to which nothing else refers is left out by linkers that are set to (--as-needed).
+  get_target_property(_type lockfile_${name} TYPE)
+  if(_type STREQUAL "SHARED_LIBRARY")
+    target_link_options(lockfile_${name} INTERFACE "LINKER:--no-as-needed")
+  endif()
   set_target_properties(lockfile_${name} PROPERTIES
     EXPORT_NAME ${name} VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
     POSITION_INDEPENDENT_CODE ON)
