@@ -11,6 +11,7 @@
 #include "os/backoff.hpp"
 #include "os/sleeper.hpp"
 #include "schemes/catalogue.hpp"
+#include "schemes/free_wait.hpp"
 #include "schemes/kernel/scheme.hpp"
 #include "schemes/lock_file/scheme.hpp"
 #include "schemes/shared_memory/scheme.hpp"
@@ -217,41 +218,6 @@ std::vector<Leftover> leftovers(std::string_view directory, Clean clean, std::er
 
 namespace {
 
-// Of a name in a database or cluster: whoever only looks stands in no line that would wake it, and looks now and then.
-class NamedFreeWait final : public Attempt {
- public:
-  explicit NamedFreeWait(std::string_view address) : scheme_(core::named_scheme(address)) {}
-
-  Step step() noexcept override {
-    try {
-      std::error_code why;
-      auto holders = scheme_->holders(why);
-      if (why) return Failed{why, "cannot look at the lock", {}};
-      const auto lives = std::find_if(holders.begin(), holders.end(), [](const Holder& each) {
-        return each.verdict != Verdict::dead && !each.expired;
-      });
-      if (lives == holders.end()) return Granted{};
-      Blocked blocked;
-      blocked.by = std::move(*lives);
-      blocked.look_again = looks_.next(os::Process::current().system());
-      return blocked;
-    } catch (const std::bad_alloc&) {
-      return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
-    }
-  }
-  std::optional<Blocked> withdraw() noexcept override { return std::nullopt; }
-  std::error_code release() noexcept override { return {}; }
-  bool still_held(std::error_code& why) noexcept override {
-    why.clear();
-    return false;
-  }
-  void abandon() noexcept override {}
-
- private:
-  std::unique_ptr<Scheme> scheme_;
-  os::Backoff looks_{std::chrono::milliseconds(2), std::chrono::milliseconds(250)};
-};
-
 void wait_by(Attempt& attempt, const Wait& wait, std::error_code& ec) {
   os::Process& process = os::Process::current();
   const core::Limit limit(process.system(), wait);
@@ -291,7 +257,9 @@ void wait_until_free(std::string_view path, const Wait& wait, std::error_code& e
         ec = std::make_error_code(std::errc::invalid_argument);
         return;
       }
-      NamedFreeWait attempt(path);
+      // Whoever only looks at a name in a database or cluster stands in no line that would wake it.
+      const auto named = core::named_scheme(path);
+      schemes::PollingFreeWait attempt(*named, std::chrono::milliseconds(250));
       return wait_by(attempt, wait, ec);
     }
     auto file = core::absolute_path(os::Process::current(), path);

@@ -3,6 +3,7 @@
 
 #include "claim/judge.hpp"
 #include "os/watch.hpp"
+#include "schemes/free_wait.hpp"
 
 #include <lockfile/error.hpp>
 
@@ -318,30 +319,17 @@ std::optional<int> KernelAttempt::share_guard(std::error_code& why) noexcept {
 bool KernelAttempt::outlives_us() noexcept { return child_ != 0 && !claim::has_ended(system(), child_, child_start_); }
 
 // Waiting for a lock to be free, without wanting it.
-class KernelFreeWait final : public Attempt {
+class KernelFreeWait final : public FreeWait {
  public:
   explicit KernelFreeWait(KernelFileScheme& scheme) : scheme_(scheme) {}
 
-  Step step() noexcept override {
-    try {
-      return try_step();
-    } catch (const std::bad_alloc&) {
-      return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
-    }
-  }
   std::optional<Blocked> withdraw() noexcept override {
     file_.reset();
     return std::nullopt;
   }
-  std::error_code release() noexcept override { return {}; }
-  bool still_held(std::error_code& why) noexcept override {
-    why.clear();
-    return false;
-  }
-  void abandon() noexcept override {}
 
  private:
-  Step try_step() {
+  Step look() override {
     const auto directory = scheme_.resolve();
     if (!directory.ok()) {
       return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};

@@ -6,6 +6,7 @@
 #include "claim/passed.hpp"
 #include "claim/sweep.hpp"
 #include "os/watch.hpp"
+#include "schemes/free_wait.hpp"
 
 #include <lockfile/error.hpp>
 
@@ -608,49 +609,38 @@ bool LockFileAttempt::outlives_us() noexcept {
 }
 
 // Waiting for a lock to be free, without wanting it: the same looks and the same events, and no claim.
-class FreeWait final : public Attempt {
+class LockFileFreeWait final : public FreeWait {
  public:
-  explicit FreeWait(LockFileScheme& scheme) : scheme_(scheme) {}
-
-  Step step() noexcept override {
-    try {
-      const auto directory = scheme_.resolve();
-      if (!directory.ok()) {
-        return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
-      }
-      const claim::Word word(directory.value, scheme_.names_);
-      Look look = scheme_.look_at(word, nullptr, &waits_.known());
-      switch (look.state) {
-        case Look::State::free:
-        case Look::State::vacant:
-          return Granted{};
-        case Look::State::failed:
-          return Failed{os::code_of(look.error), "cannot look at '" + scheme_.names_.word() + "'", {}};
-        case Look::State::changing:
-          return waits_.in_turn(directory.value->system(), {});
-        case Look::State::held:
-          break;
-      }
-      if (!look.another.empty()) return scheme_.refuse(scheme_.names_.word(), look.another);
-      if (look.judgement.verdict == Verdict::dead || look.expired) return Granted{};
-      return waits_.blocked_by(word, look);
-    } catch (const std::bad_alloc&) {
-      return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
-    }
-  }
-  std::optional<Blocked> withdraw() noexcept override { return std::nullopt; }
-  std::error_code release() noexcept override { return {}; }
-  bool still_held(std::error_code& why) noexcept override {
-    why.clear();
-    return false;
-  }
-  void abandon() noexcept override {}
+  explicit LockFileFreeWait(LockFileScheme& scheme) : scheme_(scheme) {}
 
  private:
+  Step look() override {
+    const auto directory = scheme_.resolve();
+    if (!directory.ok()) {
+      return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
+    }
+    const claim::Word word(directory.value, scheme_.names_);
+    Look look = scheme_.look_at(word, nullptr, &waits_.known());
+    switch (look.state) {
+      case Look::State::free:
+      case Look::State::vacant:
+        return Granted{};
+      case Look::State::failed:
+        return Failed{os::code_of(look.error), "cannot look at '" + scheme_.names_.word() + "'", {}};
+      case Look::State::changing:
+        return waits_.in_turn(directory.value->system(), {});
+      case Look::State::held:
+        break;
+    }
+    if (!look.another.empty()) return scheme_.refuse(scheme_.names_.word(), look.another);
+    if (look.judgement.verdict == Verdict::dead || look.expired) return Granted{};
+    return waits_.blocked_by(word, look);
+  }
+
   LockFileScheme& scheme_;
   Waits waits_;
 };
 
-std::unique_ptr<Attempt> free_wait(LockFileScheme& scheme) { return std::make_unique<FreeWait>(scheme); }
+std::unique_ptr<Attempt> free_wait(LockFileScheme& scheme) { return std::make_unique<LockFileFreeWait>(scheme); }
 
 }  // namespace lockfile::schemes

@@ -86,7 +86,7 @@ class LockFileScheme final : public FileScheme {
 
  private:
   friend class LockFileAttempt;
-  friend class FreeWait;
+  friend class LockFileFreeWait;
 
   [[nodiscard]] claim::Claim::Made take_claim(const std::shared_ptr<claim::Directory>& directory);
   void keep_claim(std::unique_ptr<claim::Claim> claim) noexcept;

@@ -2,6 +2,7 @@
 #include "schemes/shared_memory/attempt.hpp"
 
 #include "os/watch.hpp"
+#include "schemes/free_wait.hpp"
 
 #include <lockfile/error.hpp>
 
@@ -312,38 +313,8 @@ std::optional<int> Attempt::share_guard(std::error_code& why) noexcept {
 
 bool Attempt::outlives_us() noexcept { return child_ != 0 && !claim::has_ended(system(), child_, child_start_); }
 
-// Waiting for a lock to be free, without wanting it, and without the right to write: it looks now and then.
-class FreeWait final : public lockfile::Attempt {
- public:
-  explicit FreeWait(Scheme& scheme) : scheme_(scheme) {}
-
-  Step step() noexcept override {
-    try {
-      std::error_code why;
-      auto holders = scheme_.holders(why);
-      if (why) return Failed{why, "cannot look at the lock", {}};
-      if (holders.empty() || holders.front().verdict == Verdict::dead) return Granted{};
-      Blocked blocked;
-      blocked.by = std::move(holders.front());
-      blocked.look_again = looks_.next(os::Process::current().system());
-      return blocked;
-    } catch (const std::bad_alloc&) {
-      return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
-    }
-  }
-  std::optional<Blocked> withdraw() noexcept override { return std::nullopt; }
-  std::error_code release() noexcept override { return {}; }
-  bool still_held(std::error_code& why) noexcept override {
-    why.clear();
-    return false;
-  }
-  void abandon() noexcept override {}
-
- private:
-  Scheme& scheme_;
-  os::Backoff looks_{std::chrono::milliseconds(2), std::chrono::milliseconds(50)};
-};
-
-std::unique_ptr<lockfile::Attempt> free_wait(Scheme& scheme) { return std::make_unique<FreeWait>(scheme); }
+std::unique_ptr<lockfile::Attempt> free_wait(Scheme& scheme) {
+  return std::make_unique<PollingFreeWait>(scheme, std::chrono::milliseconds(50));
+}
 
 }  // namespace lockfile::schemes::shared_memory
