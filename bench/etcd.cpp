@@ -1,11 +1,8 @@
 // What does a lock in an etcd cluster cost: alone, next to the two transactions that such a lock cannot do without;
 // from one process to the next, also right after the wait began and while others write; from one of a thousand waiters
 // to the next; and among ten thousand names? At one member of its own, whose data is in the work directory.
-#include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
-#include <netinet/in.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +20,7 @@
 #include "driver.hpp"
 #include "rpc.grpc.pb.h"
 #include "schemes/etcd/scheme.hpp"
+#include "support/free_port.hpp"
 
 namespace {
 
@@ -30,21 +28,10 @@ using namespace std::chrono_literals;
 namespace etcd = lockfile::schemes::etcd;
 namespace rpc = ::etcdserverpb;
 
-int free_port() {
-  const int descriptor = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ::bind(descriptor, reinterpret_cast<const sockaddr*>(&address), size);
-  ::getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &size);
-  ::close(descriptor);
-  return ntohs(address.sin_port);
-}
-
 class Server {
  public:
-  explicit Server(const bench::WorkDirectory& directory) : data_(directory.file("etcd")), port_(free_port()) {
+  explicit Server(const bench::WorkDirectory& directory)
+      : data_(directory.file("etcd")), port_(lockfile::testing::free_port()) {
     if (::chmod(directory.path().c_str(), 0755) != 0) bench::fail("chmod");
     if (run("start " + data_ + " " + std::to_string(port_)) != 0) bench::fail("etcd does not start");
   }

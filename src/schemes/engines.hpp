@@ -9,6 +9,29 @@
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
 
+namespace lockfile::schemes {
+
+// What they promise: the core tells it also where they are not built in.
+inline constexpr Traits sqlite_traits = {
+    .shared = true, .fair = true, .fence = true, .crash_recovery = true, .forced_break = true, .event_wait = true};
+inline constexpr Traits postgresql_traits = {.shared = true,
+                                             .fair = true,
+                                             .fence = true,
+                                             .crash_recovery = true,
+                                             .forced_break = true,
+                                             .across_hosts = true,
+                                             .event_wait = true};
+inline constexpr Traits etcd_traits = {.shared = true,
+                                       .fair = true,
+                                       .fence = true,
+                                       .lease = true,
+                                       .crash_recovery = true,
+                                       .forced_break = true,
+                                       .across_hosts = true,
+                                       .event_wait = true};
+
+}  // namespace lockfile::schemes
+
 extern "C" {
 
 // `place.directory` is the database's path, or what stands behind the "://"; `place.name` is the lock's name there. The

@@ -49,9 +49,8 @@ class PollingFreeWait final : public FreeWait {
     std::error_code why;
     auto holders = scheme_.holders(why);
     if (why) return Failed{why, "cannot look at the lock", {}};
-    const auto lives = std::find_if(holders.begin(), holders.end(), [](const Holder& each) {
-      return each.verdict != Verdict::dead && !each.expired;
-    });
+    const auto lives = std::find_if(holders.begin(), holders.end(),
+                                    [](const Holder& each) { return each.verdict != Verdict::dead && !each.expired; });
     if (lives == holders.end()) return Granted{};
     Blocked blocked;
     blocked.by = std::move(*lives);

@@ -33,15 +33,9 @@ Scheme::Scheme(Place place, std::string reason, bool leased, std::size_t units, 
     : place_(std::move(place)), reason_(std::move(reason)), leased_(leased), units_(units), wanted_(wanted) {}
 
 Traits Scheme::traits() const noexcept {
-  return {.shared = true,
-          .fair = true,
-          .fence = true,
-          .lease = true,
-          .crash_recovery = true,
-          .forced_break = true,
-          .across_hosts = true,
-          .event_wait = true,
-          .queues = true};
+  Traits mine = etcd_traits;
+  mine.queues = true;
+  return mine;
 }
 
 std::unique_ptr<lockfile::Attempt> Scheme::attempt(const Request& request) {

@@ -23,6 +23,7 @@
 // deadlock.cpp does.
 #pragma once
 
+#include "schemes/engines.hpp"
 #include "schemes/file_path.hpp"
 #include "schemes/postgresql/connection.hpp"
 
@@ -39,14 +40,6 @@
 #include <vector>
 
 namespace lockfile::schemes::postgresql {
-
-inline constexpr Traits traits = {.shared = true,
-                                  .fair = true,
-                                  .fence = true,
-                                  .crash_recovery = true,
-                                  .forced_break = true,
-                                  .across_hosts = true,
-                                  .event_wait = true};
 
 /// A number that its timeline makes larger than those of the timelines before.
 [[nodiscard]] constexpr std::uint64_t fence_of(std::uint64_t timeline, std::int64_t number) noexcept {
@@ -128,7 +121,7 @@ class Scheme final : public SessionScheme {
  public:
   Scheme(const FilePath& place, const Options& options);
 
-  [[nodiscard]] Traits traits() const noexcept override { return postgresql::traits; }
+  [[nodiscard]] Traits traits() const noexcept override { return postgresql_traits; }
   [[nodiscard]] std::unique_ptr<lockfile::Attempt> attempt(const Request& request) override;
   [[nodiscard]] std::unique_ptr<lockfile::Scheme> semaphore(std::size_t units, std::size_t wanted) override;
   std::error_code initialise(std::string& what) override;

@@ -36,7 +36,7 @@ Scheme::Scheme(FilePath place, const Options& options) : path_(std::move(place.d
 
 // The threads of one process that want units do not stand behind each other: a place each.
 Traits Scheme::traits() const noexcept {
-  Traits mine = sqlite::traits;
+  Traits mine = sqlite_traits;
   mine.queues = name_.kind == Kind::semaphore;
   return mine;
 }

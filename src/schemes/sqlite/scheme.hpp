@@ -41,9 +41,6 @@
 
 namespace lockfile::schemes::sqlite {
 
-inline constexpr Traits traits = {
-    .shared = true, .fair = true, .fence = true, .crash_recovery = true, .forced_break = true, .event_wait = true};
-
 class Scheme final : public lockfile::Scheme {
  public:
   Scheme(FilePath place, const Options& options);
