@@ -49,7 +49,12 @@ class LeaseKeeper::Threads {
   [[nodiscard]] bool in_child() const noexcept { return !process_.is_caller(); }
   [[nodiscard]] nanoseconds lease_end() const noexcept { return nanoseconds(watched_.trust->lease_end.load()); }
   [[nodiscard]] nanoseconds time_left() const noexcept { return lease_end() - process_.system().since_boot(); }
-  [[nodiscard]] Loss loss() const noexcept { return loss_; }
+  // The engine requests `lost` where it finds out, before our threads know of it: whoever is told by that and asks why
+  // at once gets the answer here.
+  [[nodiscard]] Loss loss() noexcept {
+    if (loss_ == Loss::none && watched_.trust->lost.stop_requested()) settle(why());
+    return loss_;
+  }
 
  private:
   struct Early {
@@ -71,9 +76,16 @@ class LeaseKeeper::Threads {
     return is_leased() && process_.system().since_boot() >= nanoseconds(due_.load());
   }
 
-  void tell(Loss why) noexcept {
+  [[nodiscard]] Loss why() const noexcept {
+    return is_leased() && time_left().count() <= 0 ? Loss::expired : Loss::broken;
+  }
+  // The first answer stands.
+  void settle(Loss why) noexcept {
     Loss none = Loss::none;
     (void)loss_.compare_exchange_strong(none, why);
+  }
+  void tell(Loss why) noexcept {
+    settle(why);
     watched_.trust->lost.request_stop();  // and, by `also_early_`, ours
   }
 
@@ -94,7 +106,7 @@ class LeaseKeeper::Threads {
       const bool renew = is_due();
       const Engine::Kept kept = engine_.look_after(watched_, renew, on_);
       if (kept == Engine::Kept::lost || watched_.trust->lost.stop_requested()) {
-        tell(is_leased() && time_left().count() <= 0 ? Loss::expired : Loss::broken);
+        tell(why());
       }
       if (kept == Engine::Kept::lost || kept == Engine::Kept::ended) {
         over_ = true;

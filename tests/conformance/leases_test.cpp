@@ -367,6 +367,25 @@ TEST_P(Keepers, tell_of_a_break) {
   }
 }
 
+// Whoever is told by the lock object itself, by whichever thread found it out, may ask the keeper at once.
+TEST_P(Keepers, know_why_before_anybody_is_told) {
+  for (const bool broken : {true, false}) {
+    FileLock lock(path(), leased());
+    lock.acquire();
+    const LeaseKeeper keeper(lock);
+    std::promise<Loss> told;
+    const std::stop_callback ask(lock.lost(), [&] { told.set_value(keeper.loss()); });
+    if (broken) {
+      EXPECT_TRUE(FileLock(path(), options()).break_lock());
+    } else {
+      pass(ttl);
+    }
+    std::future<Loss> why = told.get_future();
+    ASSERT_EQ(why.wait_for(stuck), std::future_status::ready);
+    EXPECT_EQ(why.get(), broken ? Loss::broken : Loss::expired);
+  }
+}
+
 TEST_P(Keepers, know_when_there_is_nothing_to_keep) {
   FileLock lock(path(), leased());
   EXPECT_EQ(code_of([&] { LeaseKeeper keeper(lock); }), errc::not_locked);
