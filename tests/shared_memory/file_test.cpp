@@ -209,6 +209,41 @@ TEST_F(SharedMemoryFiles, grow_when_more_lock_objects_come_than_they_have_room_f
   EXPECT_EQ(get(shm::header::used), 70U) << "what has been left is used again";
 }
 
+// Somebody enlarges the file before the n-th call of one who comes, or who looks, for each n.
+TEST_F(SharedMemoryFiles, may_grow_under_whoever_opens_them) {
+  for (const bool looks : {false, true}) {
+    int calls = 0;
+    for (int grows_at = 1, last = 1; grows_at <= last; ++grows_at) {
+      const std::string path = path_ + std::to_string(grows_at) + (looks ? "l" : "t");
+      std::vector<std::unique_ptr<SharedMemoryLock>> crowd;
+      for (std::uint64_t i = 0; i < shm::first_slots; ++i) {
+        crowd.push_back(std::make_unique<SharedMemoryLock>(path));
+        crowd.back()->acquire(0s);
+        crowd.back()->release();
+      }
+      Peer peer({path, "shm"});
+      LayeredSystem system(os::real_system());
+      os::Process process(system);
+      os::Process::set_current(&process);
+      {
+        SharedMemoryLock lock(path);
+        calls = 0;
+        system.before = [&](os::Call) {
+          if (++calls == grows_at && peer.ask("acquire 0") == "held") peer.ask("release");
+          return 0;
+        };
+        const std::string said = looks ? code_of([&] { EXPECT_FALSE(lock.is_locked()); }).message() : message_of(lock);
+        EXPECT_EQ(said, looks ? std::error_code().message() : "granted") << "before call " << grows_at;
+        last = calls;
+        system.before = nullptr;
+      }
+      os::Process::set_current(nullptr);
+      EXPECT_GE(std::filesystem::file_size(path + ".lock"), shm::words_for(2 * shm::first_slots) * 8);
+    }
+    EXPECT_GT(calls, 5);
+  }
+}
+
 TEST_F(SharedMemoryFiles, name_their_holder) {
   SharedMemoryLock lock(path_, {.reason = "a reason of some length, longer than a word"});
   lock.acquire();

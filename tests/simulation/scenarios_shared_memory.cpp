@@ -86,6 +86,34 @@ void add_living(std::vector<Scenario>& all) {
       story("reader_and_trying_writer", "a reader, and a writer that only tries", file, together({read, try_once})));
 }
 
+// As many lock objects have used the file as it has room for: whoever comes now enlarges it.
+Stage in_a_full_file(Stage set) {
+  return [set = std::move(set)](Run& run, Host& here) {
+    run.earlier(run.process(here, "crowd"), "crowd", with([](Script& me) {
+                  for (std::uint64_t i = 1; i < shm::first_slots; ++i) {  // and the maker's
+                    me.pair();
+                    me.run().keep(me.kept());
+                    me.drop_lock();
+                  }
+                }),
+                Run::Then::lives_on);
+    set(run, here);
+  };
+}
+
+void add_growing(std::vector<Scenario>& all) {
+  constexpr auto file = Begins::with_a_file;
+  const auto look = [](Script& me) { (void)me.look(); };
+  all.push_back(story("grows_under_a_look", "a process for which there is no room takes the lock, and another looks",
+                      file, in_a_full_file(together({pair, look}))));
+  all.push_back(story("grows_and_is_killed", "a process is killed anywhere while it makes room; another comes", file,
+                      in_a_full_file([](Run& run, Host& here) {
+                        Participant& victim = run.participant(run.process(here, "A"), "A", with(pair));
+                        run.participant(run.process(here, "B"), "B", with(pair));
+                        run.kill(victim);
+                      })));
+}
+
 void add_dying(std::vector<Scenario>& all) {
   const auto killed = [&](const char* name, const char* says, Begins begins, std::function<void(Script&)> victims,
                           std::vector<std::function<void(Script&)>> others) {
@@ -188,6 +216,7 @@ void add_earlier(std::vector<Scenario>& all) {
 
 void add_shared_memory(std::vector<Scenario>& all) {
   add_living(all);
+  add_growing(all);
   add_dying(all);
   add_breaking(all);
   add_earlier(all);

@@ -344,6 +344,26 @@ std::size_t World::read_mapped(const Node& node, std::span<char> into, std::uint
   return got;
 }
 
+// Whole words: the library writes nothing else into a file that is mapped.
+os::Result<std::size_t> World::write_mapped(Node& node, std::string_view bytes, std::uint64_t offset) {
+  constexpr std::size_t size = sizeof(std::uint64_t);
+  if (offset % size != 0 || bytes.size() % size != 0 || offset + bytes.size() > node.mapped_room() * size)
+    return {0, EIO};
+  for (std::size_t at = 0; at < bytes.size(); at += size) {
+    const std::size_t number = (static_cast<std::size_t>(offset) + at) / size;
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes.data() + at, size);
+    touch(a_mapped_word, mix(node.id) ^ number, Touch::How::change);
+    node.mapped[number].store(value);
+  }
+  const std::size_t end = static_cast<std::size_t>(offset) + bytes.size();
+  if (end > node.bytes.size()) {
+    node.bytes.resize(end);
+    touch(meta, node.id, Touch::How::change);
+  }
+  return {bytes.size(), 0};
+}
+
 os::Result<std::size_t> World::read(Process& by, int descriptor, std::span<char> into, std::uint64_t offset) {
   Description* const made = description(by, descriptor);
   if (made == nullptr || made->kind != Description::Kind::file) return {0, EBADF};
@@ -368,7 +388,7 @@ os::Result<std::size_t> World::write(Process& by, int descriptor, std::string_vi
   if (made == nullptr || made->kind != Description::Kind::file || !made->writable) return {0, EBADF};
   Node& node = *made->node;
   touch(content, node.id, Touch::How::change);
-  if (node.mapped) return {0, EIO};
+  if (node.mapped) return write_mapped(node, bytes, offset);
   if (node.bytes.size() < offset + bytes.size()) node.bytes.resize(offset + bytes.size());
   node.bytes.replace(offset, bytes.size(), bytes);
   node.writer = by.host;
@@ -738,11 +758,12 @@ os::Result<os::SharedWord*> World::map(Process& by, int descriptor, std::size_t 
   Description* const made = description(by, descriptor);
   if (made == nullptr || made->kind != Description::Kind::file || !made->writable) return {nullptr, EBADF};
   Node& node = *made->node;
+  if (words * sizeof(std::uint64_t) > node.bytes.size()) return {nullptr, EFAULT};  // the kernel would end its reader
   if (!node.mapped) {
     touch(content, node.id, Touch::How::change);
-    node.mapped = std::make_unique<os::SharedWord[]>(words);
     node.mapped_words = words;
-    for (std::size_t i = 0; i < words && (i + 1) * sizeof(std::uint64_t) <= node.bytes.size(); ++i) {
+    node.mapped = std::make_unique<os::SharedWord[]>(node.mapped_room());
+    for (std::size_t i = 0; i < node.mapped_room() && (i + 1) * sizeof(std::uint64_t) <= node.bytes.size(); ++i) {
       std::uint64_t value = 0;
       std::memcpy(&value, node.bytes.data() + i * sizeof value, sizeof value);
       node.mapped[i] = value;
@@ -754,7 +775,7 @@ os::Result<os::SharedWord*> World::map(Process& by, int descriptor, std::size_t 
 std::pair<Node*, std::size_t> World::mapped_at(const os::SharedWord& word) const {
   for (const Node& node : nodes_) {
     const os::SharedWord* const first = node.mapped.get();
-    if (first == nullptr || std::less<>{}(&word, first) || !std::less<>{}(&word, first + node.mapped_words)) continue;
+    if (first == nullptr || std::less<>{}(&word, first) || !std::less<>{}(&word, first + node.mapped_room())) continue;
     return {const_cast<Node*>(&node), static_cast<std::size_t>(&word - first)};
   }
   return {nullptr, 0};

@@ -101,8 +101,9 @@ struct Node {
   std::map<const Host*, std::pair<std::chrono::steady_clock::time_point, std::string>> cached;
   int readers = 0;                           // of a FIFO
   bool token = false;                        // a FIFO with something in it
-  std::unique_ptr<os::SharedWord[]> mapped;  // the bytes, once anybody has mapped them
-  std::size_t mapped_words = 0;
+  std::unique_ptr<os::SharedWord[]> mapped;  // the bytes, once anybody has mapped them, and room to grow
+  std::size_t mapped_words = 0;              // as many as were mapped at first
+  [[nodiscard]] std::size_t mapped_room() const noexcept { return mapped_words * 3; }
   Host* writer = nullptr;
   std::pair<Node*, std::string> silly;  // on a network: the name of a removed file that its remover has open
 };
@@ -264,6 +265,7 @@ class World {
   [[nodiscard]] std::pair<Node*, std::size_t> mapped_at(const os::SharedWord& word) const;
   void touch_word(const os::SharedWord& word, Touch::How how);
   [[nodiscard]] std::size_t read_mapped(const Node& node, std::span<char> into, std::uint64_t offset);
+  os::Result<std::size_t> write_mapped(Node& node, std::string_view bytes, std::uint64_t offset);
   void drop_locks(Node& node, const Description& by);
   os::Status lock_as(Process& by, int descriptor, std::uint64_t byte, bool shared);
   [[nodiscard]] static unsigned closing(const Description& made) noexcept;

@@ -161,18 +161,30 @@ Refusal File::look_at_beginning() {
   if (capacity < first_slots || capacity > most_slots) {
     return damaged("it says that it has " + std::to_string(capacity) + " slots");
   }
+  if (info_.size >= words_for(capacity) * 8) return {};
+  // Looked at too early, if somebody enlarges it. The size grows before the capacity says so: looked at now it is
+  // enough.
+  //   we: size of 16 slots                                        read: 32 slots      size again
+  //   A:                      writes the further slots, capacity 32
+  if (auto refusal = learn(); refusal.refused()) return refusal;
   if (info_.size < words_for(capacity) * 8) return damaged("it is shorter than it says");
   return {};
 }
 
+// Whole: with all the slots that it says are in use. More may have come since the size was looked at.
 Refusal File::take_copy() {
-  std::string bytes(std::min<std::uint64_t>(info_.size, words_for(most_slots) * 8), '\0');
-  const auto got = system().read(file_.get(), bytes, 0);
-  if (!got.ok()) return failed(got.error, "read");
-  copy_.resize(got.value / 8);
-  std::memcpy(copy_.data(), bytes.data(), copy_.size() * 8);
-  if (copy_.size() < words_for(first_slots)) return damaged("it is shorter than it says");
-  mapped_slots_ = (copy_.size() - header::words) / slot::words;
+  constexpr int tries = 16;  // each further one needs somebody who enlarges it meanwhile
+  for (int i = 0; i < tries; ++i) {
+    std::string bytes(std::min<std::uint64_t>(info_.size, words_for(most_slots) * 8), '\0');
+    const auto got = system().read(file_.get(), bytes, 0);
+    if (!got.ok()) return failed(got.error, "read");
+    copy_.resize(got.value / 8);
+    std::memcpy(copy_.data(), bytes.data(), copy_.size() * 8);
+    if (copy_.size() < words_for(first_slots)) return damaged("it is shorter than it says");
+    mapped_slots_ = (copy_.size() - header::words) / slot::words;
+    if (copy_[header::used] <= mapped_slots_ || copy_[header::used] > most_slots) break;
+    if (auto refusal = learn(); refusal.refused()) return refusal;
+  }
   if (copy_[header::boot] == boot_mark()) return {};
   // Nobody of this boot has it, so nobody holds.
   std::fill(copy_.begin() + header::boot, copy_.end(), 0);
