@@ -5,6 +5,7 @@
 #include "exit_status.hpp"
 #include "text.hpp"
 
+#include <lockfile/open.hpp>
 #include <lockfile/version.hpp>
 
 #include <fmt/format.h>
@@ -95,6 +96,26 @@ std::string called_as(const CLI::App& app) {
   return called.empty() ? "lockctl --help" : fmt::format("lockctl {} --help", called.front()->get_name());
 }
 
+// Whatever a command takes without an option in front is a path or an address.
+std::vector<std::string> engines_in(const CLI::App& app) {
+  std::vector<std::string> engines;
+  for (const CLI::App* const command : app.get_subcommands()) {
+    for (const CLI::Option* const option : command->get_options()) {
+      if (!option->get_positional()) {
+        continue;
+      }
+      for (const std::string& text : option->results()) {
+        const auto parsed = lockfile::parse_address(text);
+        const auto* const address = std::get_if<lockfile::Address>(&parsed);
+        if (address != nullptr && lockfile::locks_a_name(address->scheme)) {
+          engines.push_back(address->scheme);
+        }
+      }
+    }
+  }
+  return engines;
+}
+
 Request wrong_usage(const CLI::App& app, std::string message) {
   return {{}, {}, {std::move(message), fmt::format("see '{}'", called_as(app))}};
 }
@@ -138,6 +159,7 @@ Request read_arguments(std::vector<std::string> arguments) {
     app.exit(error, output, output);
     return {{}, output.str(), {}};
   }
+  request.engines = engines_in(app);
   return request;
 }
 

@@ -16,6 +16,8 @@ struct Request {
   Action action;                        ///< what is to be done
   std::string output;                   ///< of --help and --version, for standard output
   std::vector<std::string> complaints;  ///< wrong usage: messages for `say`
+  /// Schemes of databases and clusters that addresses among the arguments name.
+  std::vector<std::string> engines = {};
 };
 
 /// Reads what stands behind the program's name.

@@ -32,7 +32,7 @@ inline constexpr std::string_view exit_status_table =
   64       wrong usage
   69       the directory cannot be locked in (doctor), or gives no way to break (break)
   70       an error inside lockctl
-  71       the system refused a process, a pipe or the like
+  71       the system refused a process, a pipe or the like; lockctl-postgresql or lockctl-etcd is not installed
   73       the lock cannot be created: missing directory, no permission, no space
   74       the lock or the directory cannot be looked at or changed, or the output cannot be written
   75       conflict: somebody else holds it (run --try, a nested run, status, break)

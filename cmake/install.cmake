@@ -5,9 +5,6 @@ set(_generated ${PROJECT_BINARY_DIR}/package)
 
 install(TARGETS lockfile EXPORT lockfileTargets)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/lockfile TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp")
-if(TARGET lockctl)
-  install(TARGETS lockctl)
-endif()
 
 install(EXPORT lockfileTargets NAMESPACE lockfile:: DESTINATION ${_package_dir})
 
