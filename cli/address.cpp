@@ -10,11 +10,18 @@
 #include <CLI/CLI.hpp>
 
 namespace lockctl {
+namespace {
+
+[[noreturn]] void refuse(const std::string& text, const lockfile::BadAddress& bad) {
+  throw CLI::ValidationError(fmt::format("{}: at position {}: {}", quote(text), bad.position, escape(bad.reason)));
+}
+
+}  // namespace
 
 void settle(std::string& path, std::string& scheme) {
   auto parsed = lockfile::parse_address(path);
   if (const auto* const bad = std::get_if<lockfile::BadAddress>(&parsed)) {
-    throw CLI::ValidationError(fmt::format("{}: at position {}: {}", quote(path), bad->position, escape(bad->reason)));
+    refuse(path, *bad);
   }
   auto& address = std::get<lockfile::Address>(parsed);
   if (address.scheme == "auto") {
@@ -33,8 +40,24 @@ void settle(std::string& path, std::string& scheme) {
 
 bool is_engine_address(const std::string& text) {
   const auto parsed = lockfile::parse_address(text);
-  const auto* const address = std::get_if<lockfile::Address>(&parsed);
-  return address != nullptr && lockfile::locks_a_name(address->scheme);
+  if (const auto* const address = std::get_if<lockfile::Address>(&parsed)) {
+    return lockfile::locks_a_name(address->scheme);
+  }
+  const std::size_t colon = text.find(':');
+  if (colon == std::string::npos || !lockfile::locks_a_name(text.substr(0, colon))) {
+    return false;
+  }
+  refuse(text, std::get<lockfile::BadAddress>(parsed));
+}
+
+void refuse_name(const std::string& text) {
+  const auto address = std::get<lockfile::Address>(lockfile::parse_address(text));
+  if (!address.name.empty()) {
+    throw CLI::ValidationError(fmt::format(
+        "{}: it names one lock, {}, of which 'lockctl status' tells; a list is of an address without a name "
+        "(of a cluster: up to the last '/')",
+        quote(text), quote(address.name)));
+  }
 }
 
 std::unique_ptr<lockfile::Lock> open_lock(const std::string& path, const lockfile::Options& options) {

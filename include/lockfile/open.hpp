@@ -11,7 +11,7 @@
 //              / file-scheme ":" path                 ; auto link mkdir kernel flock ...: those that lock a path
 //              / "sqlite:" database [ "#" name ]
 //              / "postgresql://" location [ "#" name ]
-//              / "etcd://" hosts "/" *( prefix "/" ) name
+//              / "etcd://" hosts "/" *( prefix "/" ) [ name ]
 //     word     = letter 1*( letter / digit / "+" / "-" / "." )    ; ASCII, and no "/" before the ":"
 //     database, name                                  ; %XX is the byte XX; "#" ends a database, so it is written %23
 //
@@ -74,5 +74,18 @@ void initialise(std::string_view address);
 /// upon there, and why not. Changes nothing but what a lock of its own changes. Waits for the server. Throws as `open`;
 /// `ec` is set when the place cannot be looked at.
 [[nodiscard]] Examination examine_place(std::string_view address, std::error_code& ec);
+
+/// A lock in a database or a cluster that somebody holds or waits for.
+struct NamedLock {
+  std::string address;
+  std::vector<Holder> holders;  ///< as `Lock::holders`
+  std::vector<Waiter> waiters;  ///< as `Lock::waiters`
+};
+
+/// The locks of a database or a cluster that somebody holds or waits for, by name; not its semaphores. Of a cluster
+/// they are those whose keys have the prefix of `address` and one part more; the lock's name in it is left out
+/// (`etcd://h/p/`) or does not matter. They are looked at one after the other, and what is gone by then is left out.
+/// Takes and changes nothing, waits for the server, throws as `open`; `ec` is set when something cannot be looked at.
+[[nodiscard]] std::vector<NamedLock> list_place(std::string_view address, std::error_code& ec);
 
 }  // namespace lockfile

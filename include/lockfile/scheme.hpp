@@ -201,6 +201,9 @@ class Scheme {
   virtual std::error_code initialise(std::string& what);
   /// Looks its place over, for people: `examine` of an address. Default: nothing is said.
   [[nodiscard]] virtual Examination examine(std::error_code& why);
+  /// The names at its place of the locks (not the semaphores) that somebody holds or waits for: each once, in any
+  /// order. Default: `std::errc::operation_not_supported`.
+  [[nodiscard]] virtual std::vector<std::string> locked_names(std::error_code& why);
 };
 
 /// The smallest scheme: one try and one release; waiting is by polling.

@@ -120,7 +120,6 @@ Parsed parse_server(std::string_view text, std::size_t begin, const EngineEntry&
   if (slash < begin) return BadAddress{text.size(), "the lock's name is missing, as in 'host:2379/app/nightly'"};
   address.place = text.substr(begin, slash - begin);
   if (address.place.empty() || address.place.front() == '/') return BadAddress{begin, "the host is missing"};
-  if (slash + 1 == text.size()) return BadAddress{text.size(), "the lock's name behind the last '/' is missing"};
   if (auto bad = decode(text.substr(slash + 1), slash + 1, address.name)) return *std::move(bad);
   return address;
 }

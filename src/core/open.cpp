@@ -7,6 +7,7 @@
 #include "core/path.hpp"
 #include "schemes/catalogue.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace lockfile {
@@ -45,9 +46,10 @@ Address address_or_throw(std::string_view text) {
 std::unique_ptr<Scheme> scheme_of(std::string_view text, Address& address, const Options& options) {
   const schemes::EngineEntry& entry = *schemes::find_engine(address.scheme);
   if (address.name.empty()) {
+    const std::string_view before = entry.syntax == schemes::Syntax::cluster ? "" : "#";
     refuse(text, std::errc::invalid_argument,
            "at position " + std::to_string(text.size()) + ": the lock's name is missing, as in '" +
-               claim::printable(text) + "#nightly'");
+               claim::printable(text) + std::string(before) + "nightly'");
   }
   if (entry.make == nullptr) {
     refuse(text, std::errc::operation_not_supported, "scheme '" + address.scheme + "' is not built in");
@@ -131,6 +133,25 @@ void initialise(std::string_view address) {
 
 Examination examine_place(std::string_view address, std::error_code& ec) {
   return scheme_of_place(address)->examine(ec);
+}
+
+std::vector<NamedLock> list_place(std::string_view text, std::error_code& ec) {
+  const std::unique_ptr<Scheme> place = scheme_of_place(text);  // what it has open serves all the looks
+  std::vector<std::string> names = place->locked_names(ec);
+  std::sort(names.begin(), names.end());
+  std::vector<NamedLock> all;
+  const Address address = address_or_throw(text);
+  for (std::string& name : names) {
+    if (ec) break;
+    Address named{address.scheme, address.place, std::move(name)};
+    NamedLock each{to_string(named), {}, {}};
+    const std::unique_ptr<Scheme> scheme = scheme_of(each.address, named, {});
+    each.holders = scheme->holders(ec);
+    if (!ec) each.waiters = scheme->waiters(ec);
+    if (!each.holders.empty() || !each.waiters.empty()) all.push_back(std::move(each));
+  }
+  if (ec) all.clear();
+  return all;
 }
 
 }  // namespace lockfile

@@ -418,5 +418,42 @@ TEST_F(Traps, units_are_given_in_order_and_a_release_wakes_one) {
   });
 }
 
+// Names are asked for some at a time, and other keys may be among them.
+TEST_F(Traps, a_list_has_every_name_however_many_there_are) {
+  constexpr std::size_t names = 1100;
+  constexpr std::size_t at_once = 100;  // operations of one transaction: 128 at most
+  one_.run([&] {
+    const auto session = session_of(one_);
+    const auto event = std::make_shared<etcd::Event>(one_.system());
+    const auto lease = session->ask_for_lease(event);
+    ASSERT_TRUE(etcd::wait_for(*lease, *event, one_.system(), stuck));
+    const auto parsed = std::get<Address>(parse_address(address_));
+    const std::string root = etcd::place_of({parsed.place, parsed.name}, {}).root;
+    const auto number = [](std::size_t i) { return std::to_string(10'000 + i); };
+    for (std::size_t begin = 0; begin < names; begin += at_once) {
+      etcd::Transaction putting;
+      const auto put = [&](std::string key) {
+        putting.then.push_back(
+            {.kind = etcd::Operation::Kind::put, .range = {.from = std::move(key)}, .value = "another program's"});
+      };
+      for (std::size_t i = begin; i < begin + at_once; ++i) put(root + number(i) + "//lock/x/nonce-1");
+      put(root + number(begin) + "//lock/s/nonce-2");
+      for (const std::string other : {"", "/", "//", "//units/1/nonce-1", "/deeper//lock/x/nonce-1"}) {
+        put(root + number(begin) + "a" + other);
+      }
+      const auto pending = session->begin(putting, session->lease(), event, stuck);
+      ASSERT_TRUE(etcd::wait_for(*pending, *event, one_.system(), stuck));
+      ASSERT_FALSE(pending->answer.why) << pending->answer.what;
+    }
+    std::error_code why;
+    std::vector<NamedLock> all = list_place(to_string(Address{parsed.scheme, parsed.place, {}}), why);
+    ASSERT_FALSE(why) << why.message();
+    std::erase_if(all, [&](const NamedLock& each) { return !each.address.starts_with(address_); });
+    ASSERT_EQ(all.size(), names);
+    for (std::size_t i = 0; i < names; ++i) EXPECT_EQ(all[i].address, address_ + number(i));
+    EXPECT_EQ(all.front().waiters.size(), 1U);
+  });
+}
+
 }  // namespace
 }  // namespace lockfile::testing

@@ -74,6 +74,19 @@ TEST_F(Run, only_tells_of_a_loss_where_that_is_asked_for) {
   EXPECT_FALSE(has(errors(), "SIGTERM")) << errors();
 }
 
+TEST_F(Run, is_listed_among_the_locks_of_the_database) {
+  const auto peer = run("--reason \"month end\"", "echo in; read line");
+  EXPECT_EQ(peer->answer(), "in");
+  Peer list(LOCKCTL, {"list", place()});
+  std::string found;
+  while (const auto line = list.answer()) {
+    if (line->starts_with(address() + " ")) found = *line;
+  }
+  EXPECT_TRUE(has(found, "held") && has(found, "pid " + std::to_string(peer->pid())) && has(found, "month end"))
+      << found;
+  EXPECT_EQ(list.wait(), 0);
+}
+
 TEST_F(Run, is_refused_while_another_one_holds) {
   const auto peer = run("", "echo in; read line");
   EXPECT_EQ(peer->answer(), "in");

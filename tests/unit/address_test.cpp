@@ -44,6 +44,8 @@ TEST(Addresses, of_names_inside_of_something) {
   EXPECT_EQ(parsed("etcd://host:2379,host2:2379/prefix/nightly"),
             (Address{"etcd", "host:2379,host2:2379/prefix", "nightly"}));
   EXPECT_EQ(parsed("etcd://[::1]:2379/a%2fb"), (Address{"etcd", "[::1]:2379", "a/b"}));
+  EXPECT_EQ(parsed("etcd://host:2379/prefix/"), (Address{"etcd", "host:2379/prefix", {}})) << "all below the prefix";
+  EXPECT_EQ(parsed("etcd://host:2379/"), (Address{"etcd", "host:2379", {}}));
 }
 
 TEST(Addresses, that_are_wrong_say_what_is_wrong_where) {
@@ -64,7 +66,6 @@ TEST(Addresses, that_are_wrong_say_what_is_wrong_where) {
            Wrong{"sqlite:a.db#n%00", 13, "a zero byte"},
            Wrong{"postgresql:host#n", 11, "'//' is missing, as in 'postgresql://host'"},
            Wrong{"etcd://host:2379", 16, "the lock's name is missing, as in 'host:2379/app/nightly'"},
-           Wrong{"etcd://host:2379/", 17, "the lock's name behind the last '/' is missing"},
            Wrong{"etcd:///a", 7, "the host is missing"},
        }) {
     const auto result = parse_address(wrong.text);
@@ -79,7 +80,7 @@ TEST(Addresses, are_the_same_again_when_they_are_written) {
   for (const Address& address :
        {Address{"auto", "/a", {}}, Address{"auto", "link:a", {}}, Address{"kernel", "sqlite:a#%", {}},
         Address{"sqlite", "/a#b%\n", "x#y%\x7f"}, Address{"sqlite", "a", {}}, Address{"postgresql", "h/d", "n#"},
-        Address{"etcd", "h:1/p", "n/m"}}) {
+        Address{"etcd", "h:1/p", "n/m"}, Address{"etcd", "h:1/p", {}}}) {
     EXPECT_EQ(parsed(to_string(address)), address) << to_string(address);
   }
 }
@@ -117,6 +118,9 @@ TEST(Addresses, that_are_wrong_are_refused_by_open) {
   EXPECT_NE(
       message_of("sqlite:/x/a.db", std::errc::invalid_argument).find("at position 14: the lock's name is missing"),
       std::string::npos);
+  EXPECT_NE(message_of("etcd://h:1/p/", std::errc::invalid_argument)
+                .find("at position 13: the lock's name is missing, as in 'etcd://h:1/p/nightly'"),
+            std::string::npos);
   EXPECT_NE(message_of("postgresql://h/d#n", std::errc::operation_not_supported).find("not built in"),
             std::string::npos);
   EXPECT_NE(message_of("etcd://h:2379/n", std::errc::operation_not_supported).find("scheme 'etcd' is not built in"),

@@ -51,6 +51,17 @@ std::string encoded(std::string_view name) {
   return made;
 }
 
+std::string decoded(std::string_view text) {
+  std::string name;
+  while (!text.empty()) {
+    const bool is_slash = text.starts_with("%2F");
+    const bool is_percent = text.starts_with("%25");
+    name += is_slash ? '/' : is_percent ? '%' : text.front();
+    text.remove_prefix(is_slash || is_percent ? 3 : 1);
+  }
+  return name;
+}
+
 template <class Number>
 bool read_number(std::string_view text, Number& into) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into);
@@ -101,6 +112,24 @@ std::string key_for(const std::string& root, Mode mode, std::string_view nonce) 
 
 std::string unit_key_for(const std::string& root, std::size_t weight, std::string_view nonce) {
   return unit_keys(root) + std::to_string(weight) + "/" + std::string(nonce);
+}
+
+std::string prefix_of(const std::string& root) { return root.substr(0, root.rfind('/') + 1); }
+
+Range place_keys(const std::string& prefix) {
+  Range range = prefix.empty() ? Range{.from = std::string(1, '\0'), .to = std::string(1, '\0')} : below(prefix);
+  range.names = true;
+  return range;
+}
+
+std::optional<std::string> lock_of(const std::string& prefix, std::string_view key) {
+  if (!key.starts_with(prefix)) return std::nullopt;
+  key.remove_prefix(prefix.size());
+  const std::string_view part = key.substr(0, key.find('/'));
+  if (part.empty() || !key.substr(part.size()).starts_with(lock_keys(""))) return std::nullopt;
+  std::string name = decoded(part);
+  if (encoded(name) != part) return std::nullopt;
+  return name;
 }
 
 std::string value_of(const claim::Record& record, std::chrono::system_clock::time_point since) {

@@ -20,6 +20,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,6 +46,12 @@ inline constexpr std::chrono::seconds shortest_ttl{2};
 [[nodiscard]] std::string key_for(const std::string& root, Mode mode, std::string_view nonce);
 [[nodiscard]] std::string unit_keys(const std::string& root);
 [[nodiscard]] std::string unit_key_for(const std::string& root, std::size_t weight, std::string_view nonce);
+
+/// All keys of a place, as lists of names: of `PREFIX/`, that the root of a lock there begins with.
+[[nodiscard]] std::string prefix_of(const std::string& root);
+[[nodiscard]] Range place_keys(const std::string& prefix);
+/// The name of the lock of that place that the key is of; nothing: it is of none.
+[[nodiscard]] std::optional<std::string> lock_of(const std::string& prefix, std::string_view key);
 
 /// Who made a key.
 struct Author {

@@ -86,6 +86,12 @@ std::size_t Scheme::holding_of(const std::vector<Key>& keys) const {
 }
 
 std::vector<Key> Scheme::look(std::error_code& why, std::int64_t most) {
+  Range keys = all_keys();
+  keys.limit = most;
+  return look(std::move(keys), why);
+}
+
+std::vector<Key> Scheme::look(Range range, std::error_code& why) {
   why.clear();
   std::string ignored;
   const auto session = this->session(why, ignored);
@@ -93,9 +99,7 @@ std::vector<Key> Scheme::look(std::error_code& why, std::int64_t most) {
   os::System& system = session->process().system();
   const auto event = std::make_shared<Event>(system);
   Transaction looking;
-  Range keys = all_keys();
-  keys.limit = most;
-  looking.then.push_back({.range = std::move(keys)});
+  looking.then.push_back({.range = std::move(range)});
   const auto limit = unanswered_ ? std::chrono::milliseconds(20) : session->patience();
   const auto how = unanswered_ ? Session::How::later : Session::How::at_once;
   const auto pending = session->begin(looking, nullptr, event, limit, how);
@@ -204,6 +208,28 @@ Examination Scheme::examine(std::error_code& why) {
   seen.scheme = seen.file_system.empty() ? "" : "etcd";
   seen.why = works ? "every member answers" : "see what fails";
   return seen;
+}
+
+std::vector<std::string> Scheme::locked_names(std::error_code& why) {
+  // Some at a time: other programs may have any number of keys there.
+  constexpr std::size_t at_a_time = 1000;
+  constexpr int most_times = 10'000;
+  const std::string prefix = prefix_of(place_.root);
+  Range range = place_keys(prefix);
+  range.limit = static_cast<std::int64_t>(at_a_time);
+  std::vector<std::string> all;
+  for (int i = 0; i < most_times; ++i) {
+    const std::vector<Key> keys = look(range, why);
+    if (why) return {};
+    for (const Key& each : keys) {
+      auto name = lock_of(prefix, each.name);
+      if (name && (all.empty() || all.back() != *name)) all.push_back(*std::move(name));
+    }
+    if (keys.size() < at_a_time) return all;
+    range.from = keys.back().name + '\0';  // the next one
+  }
+  why = std::make_error_code(std::errc::value_too_large);
+  return {};
 }
 
 }  // namespace lockfile::schemes::etcd

@@ -58,6 +58,7 @@ class Scheme final : public lockfile::Scheme {
   void abandon() noexcept override { session_.reset(); }
   [[nodiscard]] std::unique_ptr<lockfile::Scheme> semaphore(std::size_t units, std::size_t wanted) override;
   [[nodiscard]] Examination examine(std::error_code& why) override;
+  [[nodiscard]] std::vector<std::string> locked_names(std::error_code& why) override;
 
   // For attempts.
   /// Null, with why: there can be none in this process.
@@ -77,7 +78,8 @@ class Scheme final : public lockfile::Scheme {
   void end_waiting(const std::string& key) noexcept { waiting_.erase(key); }
 
  private:
-  /// The first `most` keys in the order in which they were made; 0: all.
+  [[nodiscard]] std::vector<Key> look(Range range, std::error_code& why);
+  /// The first `most` keys of the lock in the order in which they were made; 0: all.
   [[nodiscard]] std::vector<Key> look(std::error_code& why, std::int64_t most);
   [[nodiscard]] std::size_t holding_of(const std::vector<Key>& keys) const;
 

@@ -186,6 +186,8 @@ rpc::RangeRequest range_of(const Range& range) {
   if (range.to.empty()) return made;
   made.set_limit(range.limit);
   made.set_count_only(range.count);
+  made.set_keys_only(range.names);
+  if (range.names) return made;
   made.set_sort_target(rpc::RangeRequest::CREATE);
   made.set_sort_order(range.newest_first ? rpc::RangeRequest::DESCEND : rpc::RangeRequest::ASCEND);
   made.set_max_create_revision(range.created_by);

@@ -62,6 +62,7 @@ struct Range {
   bool newest_first = false;
   std::int64_t limit = 0;       ///< 0: all
   bool count = false;           ///< not the keys, but how many there are
+  bool names = false;           ///< by their names, and without their values
   std::int64_t created_by = 0;  ///< 0: all; else those only that were made in this revision or before
 };
 

@@ -226,6 +226,12 @@ const char* greeting() noexcept { return LOCKFILE_GREETING "SELECT version FROM 
 const char* greeting_without_schema() noexcept { return LOCKFILE_GREETING; }
 #undef LOCKFILE_GREETING
 
+const char* named_locks() noexcept {
+  return "SELECT DISTINCT n.name, n.key FROM pg_locks AS l JOIN lockfile.name AS n "
+         "ON n.key = (l.classid::bigint << 32 | l.objid::bigint) WHERE l.locktype = 'advisory' AND l.objsubid = 1 "
+         "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+}
+
 std::string settling(int server_version, const std::string& server_options, const std::string& record) {
   std::string sql;
   for (const Setting& each : settings) {

@@ -19,6 +19,9 @@ inline constexpr int oldest_server = 120000;
 [[nodiscard]] const char* greeting() noexcept;
 [[nodiscard]] const char* greeting_without_schema() noexcept;
 
+/// Names and numbers of what is locked or waited for in the database just now, where the numbers have names.
+[[nodiscard]] const char* named_locks() noexcept;
+
 /// The settings of a session, its statements, and its record. `record`: `(..)`, quoted.
 [[nodiscard]] std::string settling(int server_version, const std::string& server_options, const std::string& record);
 [[nodiscard]] const char* name_of(Statement statement) noexcept;

@@ -270,6 +270,31 @@ std::error_code Scheme::initialise(std::string& what) {
   return trouble.why;
 }
 
+std::vector<std::string> Scheme::locked_names(std::error_code& why) {
+  using Progress = Connection::Progress;
+  why.clear();
+  os::Process& process = os::Process::current();
+  const Time until = process.system().now() + place().patience;
+  Connection session(process, place(), reason());
+  Progress progress = session.drive(until);
+  if (progress == Progress::ready) {
+    session.ask(named_locks());
+    progress = session.drive(until);
+  }
+  std::vector<std::string> all;
+  if (progress != Progress::ready || session.failed()) {
+    const bool silent = progress != Progress::ready && progress != Progress::broken;
+    why = silent ? std::make_error_code(std::errc::timed_out) : session.trouble().why;
+    return all;
+  }
+  for (std::size_t row = 0; row < session.rows(); ++row) {
+    std::string name(session.text(row, 0));
+    // Else it is the number of a semaphore.
+    if (std::to_string(key_of(name)) == session.text(row, 1)) all.push_back(std::move(name));
+  }
+  return all;
+}
+
 }  // namespace lockfile::schemes::postgresql
 
 lockfile::Scheme* lockfile_make_postgresql(const lockfile::schemes::FilePath& place, const lockfile::Options& options) {

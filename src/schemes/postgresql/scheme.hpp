@@ -126,6 +126,7 @@ class Scheme final : public SessionScheme {
   [[nodiscard]] std::unique_ptr<lockfile::Scheme> semaphore(std::size_t units, std::size_t wanted) override;
   std::error_code initialise(std::string& what) override;
   [[nodiscard]] Examination examine(std::error_code& why) override;
+  [[nodiscard]] std::vector<std::string> locked_names(std::error_code& why) override;
 
   [[nodiscard]] std::int64_t first_key() const noexcept override { return key_; }
   [[nodiscard]] std::int64_t last_key() const noexcept override { return key_; }

@@ -66,6 +66,11 @@ Examination Scheme::examine(std::error_code& why) {
   return {};
 }
 
+std::vector<std::string> Scheme::locked_names(std::error_code& why) {
+  why = std::make_error_code(std::errc::operation_not_supported);
+  return {};
+}
+
 Step Attempt::convert(Mode to) noexcept {
   try {
     return Failed{std::make_error_code(std::errc::operation_not_supported),

@@ -83,6 +83,7 @@ constexpr std::array<const char*, static_cast<std::size_t>(Sql::count)> texts = 
     "INSERT INTO queue(name, kind, place, mode, units, most, process, thread, fifo, uid, since, reason) "
     "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     "DELETE FROM queue WHERE name = ?1 AND kind = ?2 AND place = ?3",
+    "SELECT name FROM hold WHERE kind = ?1 AND name <> '' UNION SELECT name FROM queue WHERE kind = ?1",
 };
 
 constexpr std::uint64_t entry_byte = claim::live_byte + 1;

@@ -93,6 +93,7 @@ enum class Sql : std::uint8_t {
   hold_of_fifo,
   add_place,
   end_place,
+  names,
   count,  ///< how many there are
 };
 

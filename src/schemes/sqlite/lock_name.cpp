@@ -32,6 +32,14 @@ Waiting waiting_from(const Query& query) {
 
 }  // namespace
 
+std::vector<std::string> names_in(Database& database, Kind kind) {
+  std::vector<std::string> all;
+  Query query(database, Sql::names);
+  query.with(static_cast<std::int64_t>(kind));
+  while (query.next()) all.push_back(query.text(0));
+  return all;
+}
+
 bool is_idle(Database& database, const LockName& name) {
   Query query(database, Sql::is_idle);
   return query.with(name.name).with(name.kind_number()).next();

@@ -56,6 +56,8 @@ struct Waiting {
 };
 
 // Within a transaction.
+/// Of all that somebody holds or waits for.
+[[nodiscard]] std::vector<std::string> names_in(Database& database, Kind kind);
 /// Does nobody hold it, and nobody wait? The most common case, told by one look.
 [[nodiscard]] bool is_idle(Database& database, const LockName& name);
 [[nodiscard]] std::vector<Hold> holds_of(Database& database, const LockName& name);

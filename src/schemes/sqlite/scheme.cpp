@@ -200,6 +200,15 @@ Examination Scheme::examine(std::error_code& why) {
   return seen;
 }
 
+std::vector<std::string> Scheme::locked_names(std::error_code& why) {
+  why.clear();
+  std::vector<std::string> all;
+  const auto database = database_to_look_at(why);
+  if (!database) return all;
+  look_at(*database, why, [&] { all = names_in(*database, Kind::lock); });
+  return all;
+}
+
 }  // namespace lockfile::schemes::sqlite
 
 lockfile::Scheme* lockfile_make_sqlite(const lockfile::schemes::FilePath& place, const lockfile::Options& options) {
