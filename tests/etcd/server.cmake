@@ -1,7 +1,8 @@
 # Where the tests find their etcd server; tests/etcd/CMakeLists.txt has the fixture that starts it. Each build directory
 # has a port of its own.
-find_program(LOCKFILE_ETCD etcd DOC "The etcd server, for tests")
-if(LOCKFILE_ETCD)
+# Not LOCKFILE_ETCD, which is the option of the component: what is set is not looked for.
+find_program(LOCKFILE_ETCD_SERVER etcd DOC "The etcd server, for tests")
+if(LOCKFILE_ETCD_SERVER)
   string(MD5 _hash ${PROJECT_BINARY_DIR})
   string(SUBSTRING ${_hash} 0 4 _hash)
   math(EXPR etcd_test_port "20000 + 2 * (0x${_hash} % 5000)")
