@@ -3,10 +3,24 @@
 
 #include "os/process.hpp"
 
+#include <csignal>
 #include <functional>
 #include <thread>
 
 namespace lockfile::os {
+
+/// While it lives no signal is delivered to the calling thread, nor ever to a thread that is started in it: for calls
+/// of other libraries, which start threads when they like. A signal to the program goes to another thread, or waits.
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() noexcept;
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+  ~AllSignalsBlocked();
+
+ private:
+  sigset_t before_;
+};
 
 /// A thread of `process` that handles no signal: none may be delivered to it, since the program knows nothing of it.
 /// Throws std::system_error when none can be started.

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
+#include <filesystem>
 #include <future>
 #include <iomanip>
 #include <memory>
@@ -453,6 +455,32 @@ TEST_F(Traps, a_list_has_every_name_however_many_there_are) {
     for (std::size_t i = 0; i < names; ++i) EXPECT_EQ(all[i].address, address_ + number(i));
     EXPECT_EQ(all.front().waiters.size(), 1U);
   });
+}
+
+// A signal that the program has blocked, to read it from a signalfd(2), say, goes to any thread that has not: what that
+// thread does with it is what an ordinary program does, and the program waits for ever.
+TEST_F(Traps, no_thread_takes_signals_of_the_program) {
+  const auto lock = this->lock();
+  for (int i = 0; i < 10; ++i) {
+    lock->acquire(stuck);
+    lock->release();
+  }
+  const auto parsed = std::get<Address>(parse_address(address_));
+  std::error_code why;
+  (void)examine_place(to_string(Address{parsed.scheme, parsed.place, {}}), why);
+  std::size_t threads = 0;
+  for (const auto& each : std::filesystem::directory_iterator("/proc/self/task")) {
+    if (each.path().filename() == std::to_string(::gettid())) continue;
+    const std::string status = read_file(each.path() / "status");
+    const std::size_t at = status.find("SigBlk:");
+    ASSERT_NE(at, std::string::npos);
+    const std::uint64_t blocked = std::stoull(status.substr(at + 7), nullptr, 16);
+    for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGTSTP, SIGALRM}) {
+      EXPECT_NE(blocked & std::uint64_t{1} << (signal - 1), 0U) << signal << " in: " << status.substr(0, 40);
+    }
+    ++threads;
+  }
+  EXPECT_GT(threads, 2U);
 }
 
 }  // namespace

@@ -254,10 +254,7 @@ class Session::Client {
  public:
   Client(os::Process& process, const Cluster& cluster)
       : system_(process.system()), cluster_(cluster), credentials_(Credentials::from_environment()) {
-    // Threads that gRPC starts have the signal mask of whoever makes the first channel.
-    os::start_thread(process, [this] {
-      for (const std::string& each : cluster_.endpoints) endpoints_.push_back(connect(each, credentials_.channel));
-    }).join();
+    for (const std::string& each : cluster_.endpoints) endpoints_.push_back(connect(each, credentials_.channel));
     thread_ = os::start_thread(process, [this] { serve(); });
   }
   Client(const Client&) = delete;
@@ -1157,31 +1154,52 @@ void Session::Client::examine(Examination& into) {
   }
 }
 
-Session::Session(os::Process& process, Cluster cluster)
-    : process_(process), cluster_(std::move(cluster)), client_(std::make_unique<Client>(process, cluster_)) {}
+// gRPC starts threads in any call, beginning with the first object of it that is made, and a thread has the signal mask
+// of whoever starts it. One that takes the program's signals would take away what the program reads by signalfd(2) or
+// sigwait(3), or end it by what it has handlers for in its own threads. So each call from a lock's thread is masked.
+using Masked = os::AllSignalsBlocked;
 
-Session::~Session() {
-  // In a forked child its threads are not there, and its sockets are the parent's.
-  if (!process_.is_caller()) (void)client_.release();
+Session::Session(os::Process& process, Cluster cluster) : process_(process), cluster_(std::move(cluster)) {
+  const Masked masked;
+  client_ = std::make_unique<Client>(process, cluster_);
 }
 
-void Session::end() noexcept { client_->end(); }
+Session::~Session() {
+  const Masked masked;
+  // In a forked child its threads are not there, and its sockets are the parent's.
+  if (process_.is_caller()) {
+    client_.reset();
+  } else {
+    (void)client_.release();
+  }
+}
+
+void Session::end() noexcept {
+  const Masked masked;
+  client_->end();
+}
 
 milliseconds Session::patience() const noexcept { return patience_of_all; }
 
-std::shared_ptr<Lease> Session::lease() { return client_->lease(); }
+std::shared_ptr<Lease> Session::lease() {
+  const Masked masked;
+  return client_->lease();
+}
 
 std::shared_ptr<Pending> Session::ask_for_lease(const std::shared_ptr<Event>& event) {
+  const Masked masked;
   return client_->ask_for_lease(event);
 }
 
 std::shared_ptr<Pending> Session::begin(const Transaction& transaction, const std::shared_ptr<Lease>& lease,
                                         const std::shared_ptr<Event>& event, nanoseconds limit, How how) {
+  const Masked masked;
   return client_->begin(transaction, lease, event, limit, how);
 }
 
 std::shared_ptr<Pending> Session::forget(std::string key, std::shared_ptr<Pending> before,
                                          const std::shared_ptr<Lease>& lease, const std::shared_ptr<Event>& event) {
+  const Masked masked;
   return client_->forget(std::move(key), before, lease, event);
 }
 
@@ -1195,11 +1213,13 @@ std::shared_ptr<Watching> Session::watch(std::string from, std::string to, bool 
   watching->since = looked_at;
   watching->lease = lease;
   watching->event = event;
+  const Masked masked;
   return client_->watch(std::move(watching));
 }
 
 void Session::end_watch(std::shared_ptr<Watching>& watching) noexcept {
   if (!watching) return;
+  const Masked masked;
   try {
     client_->end_watch(*watching);
   } catch (const std::bad_alloc&) {
@@ -1208,9 +1228,15 @@ void Session::end_watch(std::shared_ptr<Watching>& watching) noexcept {
   watching.reset();
 }
 
-void Session::renew(const std::shared_ptr<Event>& event) { client_->renew(event); }
+void Session::renew(const std::shared_ptr<Event>& event) {
+  const Masked masked;
+  client_->renew(event);
+}
 
-void Session::examine(Examination& into) { client_->examine(into); }
+void Session::examine(Examination& into) {
+  const Masked masked;
+  client_->examine(into);
+}
 
 std::uint64_t Session::transactions() const noexcept { return client_->transactions(); }
 
