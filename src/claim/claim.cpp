@@ -41,16 +41,21 @@ Claim::Claim(std::shared_ptr<Directory> directory, const Names& names, const Cla
 }
 
 Claim::Made Claim::make(std::shared_ptr<Directory> directory, const Names& names, const ClaimTerms& terms) {
+  // Whatever ends the making, missing memory too.
+  struct DropIt {
+    void operator()(Claim* claim) const noexcept {
+      claim->drop();
+      delete claim;
+    }
+  };
   Made made;
   constexpr int tries = 16;  // each further one needs a nonce that was there, or a cleaner in the way
   for (int i = 0; i < tries; ++i) {
-    std::unique_ptr<Claim> claim(new Claim(directory, names, terms));
+    std::unique_ptr<Claim, DropIt> claim(new Claim(directory, names, terms));
     switch (claim->make_once(terms.access, made.error, made.failed)) {
       case Tried::again:
-        claim->drop();
         continue;
       case Tried::failed:
-        claim->drop();
         return made;
       case Tried::made:
         break;
@@ -58,7 +63,6 @@ Claim::Made Claim::make(std::shared_ptr<Directory> directory, const Names& names
     made.error = claim->learn_trial();
     if (made.error != 0) {
       made.failed = os::Call::link;
-      claim->drop();
       return made;
     }
     const bool by_mkdir = terms.scheme.empty() && !claim->trial().link_scheme_works();
@@ -72,11 +76,10 @@ Claim::Made Claim::make(std::shared_ptr<Directory> directory, const Names& names
       made.error = claim->write(format(claim->record_));
       if (made.error != 0) {
         made.failed = os::Call::write;
-        claim->drop();
         return made;
       }
     }
-    made.claim = std::move(claim);
+    made.claim.reset(claim.release());
     return made;
   }
   return made;
@@ -372,15 +375,15 @@ os::Status Claim::leave_group(const std::string& entry) noexcept {
   }
 }
 
-os::Status Claim::step_out(const std::string& entry, std::string& outside) noexcept {
+os::Status Claim::step_out(const std::string& entry, std::string& outside) {
   const int at = directory_->descriptor();
-  outside = names_.side(record_.nonce);
+  std::string own = names_.side(record_.nonce);
   // Between two names of one inode a rename does nothing: where the own name stands, out by another.
-  if (trial_.hard_links) outside += suffix::numbered(record_.number, suffix::upgrade);
+  outside = trial_.hard_links ? own + suffix::numbered(record_.number, suffix::upgrade) : own;
   const os::Status error = system().rename(at, entry.c_str(), at, outside.c_str());
   const auto out = error == 0 ? os::Result<bool>{true, 0} : directory_->refers_to(outside.c_str(), *info_);
   if (!out.ok() || !out.value) return error;  // else a lost reply
-  if (!trial_.hard_links) name_ = outside;
+  if (!trial_.hard_links) name_ = std::move(own);
   return 0;
 }
 

@@ -78,7 +78,7 @@ class Claim {
   [[nodiscard]] os::Status leave_group(const std::string& entry) noexcept;
   /// Out of a group by a name beside W, `outside`, which never stands for anything: the way to W or back. Without hard
   /// links it is the claim's own name, and its only one. ENOENT: the entry was not there.
-  [[nodiscard]] os::Status step_out(const std::string& entry, std::string& outside) noexcept;
+  [[nodiscard]] os::Status step_out(const std::string& entry, std::string& outside);
   /// ENOENT: the group has closed.
   [[nodiscard]] os::Status step_in(const std::string& outside, const std::string& entry) noexcept;
 

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 
 namespace lockfile::claim {
 namespace {
@@ -125,8 +126,9 @@ void Word::sum_up(Look& look) const {
 // --- entering ---
 
 os::Status Word::join(const std::string& group, Claim& claim, Held& held) const {
+  Held in{Form::entry, {}, {}, group};
   const os::Status error = claim.enter_group(entry_path(group, claim.record()));
-  if (error == 0) held = {Form::entry, {}, {}, group};
+  if (error == 0) held = std::move(in);
   return error;
 }
 
@@ -359,13 +361,17 @@ Removal Word::remove_group(const Look& look, bool closed_by_us) const {
 }
 
 // The own name of a group's file that is not W any more.
-void Word::drop_group_name(const Look& look) const {
-  const auto side = parse_side_name(look.group->directory);
-  if (!side) return;
-  const std::string counter = side->suffix.substr(0, side->suffix.size() - suffix::members.size());
-  const std::string own = names_->side(side->nonce, counter + std::string(suffix::group));
-  const auto same = directory_->refers_to(own.c_str(), look.info);
-  if (same.ok() && same.value) (void)system().unlink(directory_->descriptor(), own.c_str());
+void Word::drop_group_name(const Look& look) const noexcept {
+  try {
+    const auto side = parse_side_name(look.group->directory);
+    if (!side) return;
+    const std::string counter = side->suffix.substr(0, side->suffix.size() - suffix::members.size());
+    const std::string own = names_->side(side->nonce, counter + std::string(suffix::group));
+    const auto same = directory_->refers_to(own.c_str(), look.info);
+    if (same.ok() && same.value) (void)system().unlink(directory_->descriptor(), own.c_str());
+  } catch (const std::bad_alloc&) {
+    return;  // what stays is found by a sweep
+  }
 }
 
 // Of one reader, by force: only that hold, for its entry's name is no other's. Under REMOVE of G, so that no reader is

@@ -25,6 +25,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 
 namespace lockfile::claim {
 namespace {
@@ -330,6 +331,7 @@ Conversion Word::downgrade_alone(Claim& claim, Held& held, Mode to) const {
 Conversion Word::downgrade_to_group(Claim& claim, Held& held, Mode to, Access access) const {
   const std::uint64_t counter = claim.next_group();
   const std::string members = names_->side(claim.record().nonce, suffix::numbered(counter, suffix::members));
+  Held in{Form::entry, {}, {}, members};
   const auto prepared = prepare_group(claim, access, counter);
   Conversion made;
   if (!prepared.ok()) {
@@ -340,7 +342,11 @@ Conversion Word::downgrade_to_group(Claim& claim, Held& held, Mode to, Access ac
       // First: in the group it says who is upgradable.
       os::Status error = claim.change_mode(to);
       if (error == 0) {
-        error = put_group_over_word(prepared.value, counter, claim, members);
+        try {
+          error = put_group_over_word(prepared.value, counter, claim, members);
+        } catch (const std::bad_alloc&) {
+          error = ENOMEM;
+        }
         // Neither: a weaker one without a group, which keeps more out than it need; exclusive it is no longer.
         if (error != 0 && claim.change_mode(Mode::exclusive) != 0) {
           unlock_own_word(claim);
@@ -350,7 +356,7 @@ Conversion Word::downgrade_to_group(Claim& claim, Held& held, Mode to, Access ac
       }
       unlock_own_word(claim);
       if (error == 0) {
-        held = {Form::entry, {}, {}, members};
+        held = std::move(in);
         return made;
       }
       made = refuse(error, "cannot make a group of readers");

@@ -44,7 +44,8 @@ WakeFifo::Made WakeFifo::make(std::shared_ptr<Directory> directory, const Names&
     const std::uint64_t id = system.random();
     if (id == 0) continue;
     const std::string unready = name_for(*directory, names, id, suffix::fifo);
-    std::string name = name_for(*directory, names, id, suffix::wake);
+    // All that needs memory comes first.
+    std::unique_ptr<WakeFifo> fifo(new WakeFifo(directory, id, name_for(*directory, names, id, suffix::wake)));
     const std::uint32_t wider = mode_for(access, os::FileType::regular);
     made.error = system.make_fifo(at, unready.c_str(), wider != 0 ? wider : 0666);
     if (made.error != 0) return made;
@@ -55,7 +56,6 @@ WakeFifo::Made WakeFifo::make(std::shared_ptr<Directory> directory, const Names&
       if (opened.error == ENOENT) continue;  // a cleaner took it for left over
       return made;
     }
-    std::unique_ptr<WakeFifo> fifo(new WakeFifo(directory, id, std::move(name)));
     fifo->file_.open(directory->process(), opened.value);
     if (wider != 0) (void)system.set_mode(opened.value, wider);  // the umask has narrowed it
     const auto info = system.stat(opened.value);

@@ -251,7 +251,7 @@ class Word {
   [[nodiscard]] os::Status put_group_over_word(const std::string& file, std::uint64_t counter, const Claim& claim,
                                                const std::string& members) const;
   void begin_upgrade(const Look& look, Upgrading& upgrading) const;
-  void drop_group_name(const Look& look) const;
+  void drop_group_name(const Look& look) const noexcept;
   [[nodiscard]] Removal close_group(Look& look) const;
   [[nodiscard]] Removal remove_group(const Look& look, bool closed_by_us) const;
   [[nodiscard]] Removal break_member(const Look& look, const Member& member) const;

@@ -308,10 +308,14 @@ void Engine::withdraw(State& state, std::unique_ptr<Attempt>& attempt) noexcept 
       if (!more) keep(state, std::move(attempt));
     }
     if (!more) return;
-    os::Sleeper sleeper(state.process);
-    (void)sleeper.arm(more->on);
     const auto a_moment = state.process.system().now() + std::chrono::milliseconds(10);
-    (void)sleeper.sleep(more->look_again ? more->look_again : a_moment);
+    try {
+      os::Sleeper sleeper(state.process);
+      (void)sleeper.arm(more->on);
+      (void)sleeper.sleep(more->look_again ? more->look_again : a_moment);
+    } catch (const std::bad_alloc&) {
+      sleep_until(state.process, a_moment);
+    }
   }
 }
 

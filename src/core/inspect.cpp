@@ -39,6 +39,11 @@ class Examiner {
  public:
   Examiner(std::shared_ptr<Directory> directory, Examination& into)
       : directory_(std::move(directory)), system_(directory_->system()), into_(into) {}
+  Examiner(const Examiner&) = delete;
+  Examiner& operator=(const Examiner&) = delete;
+  ~Examiner() {
+    if (claim_) claim_->drop();
+  }
 
   [[nodiscard]] std::error_code examine() {
     note_place();
@@ -57,7 +62,6 @@ class Examiner {
     try_symlink();
     try_inotify();
     note_host();
-    claim_->drop();
     conclude(trial, renames);
     return {};
   }
@@ -81,8 +85,8 @@ class Examiner {
 
   void try_unnamed() {
     const auto opened = system_.open(directory_->descriptor(), ".", os::Open::temporary, 0600);
+    const os::File closes(system_, opened.ok() ? opened.value : -1);
     find("unnamed files", opened.ok(), opened.ok() ? "O_TMPFILE" : text_of(opened.error));
-    if (opened.ok()) system_.close(opened.value);
   }
 
   bool try_directories() {
@@ -141,8 +145,8 @@ class Examiner {
     find("pid namespace", self.pid_namespace != 0,
          self.pid_namespace == 0 ? "cannot be told" : "pid:[" + std::to_string(self.pid_namespace) + "]");
     const auto own = system_.open_process(self.pid);
+    const os::File closes(system_, own.ok() ? own.value : -1);
     find("pidfd", own.ok(), own.ok() ? "the end of a holder is noticed" : text_of(own.error));
-    if (own.ok()) system_.close(own.value);
     note("host", claim::printable(self.host));
   }
 

@@ -69,14 +69,21 @@ struct flock byte_range(short type, std::uint64_t byte) noexcept {
 
 // The line of /proc/self/mountinfo for the mount that a descriptor is on; empty: cannot be found out.
 std::string mount_of(int descriptor) {
-  std::ifstream descriptor_info("/proc/self/fdinfo/" + std::to_string(descriptor));
-  std::string id;
-  for (std::string key; descriptor_info >> key;) {
-    if (key == "mnt_id:" && descriptor_info >> id) break;
+  try {
+    // A stream keeps what is thrown in it to itself, unless it is told not to: missing memory is no answer.
+    std::ifstream descriptor_info("/proc/self/fdinfo/" + std::to_string(descriptor));
+    descriptor_info.exceptions(std::ios_base::badbit);
+    std::string id;
+    for (std::string key; descriptor_info >> key;) {
+      if (key == "mnt_id:" && descriptor_info >> id) break;
+    }
+    if (id.empty()) return {};
+    std::ifstream mounts("/proc/self/mountinfo");
+    mounts.exceptions(std::ios_base::badbit);
+    return line_of_mount(mounts, id);
+  } catch (const std::ios_base::failure&) {
+    return {};  // it cannot be read
   }
-  if (id.empty()) return {};
-  std::ifstream mounts("/proc/self/mountinfo");
-  return line_of_mount(mounts, id);
 }
 
 // 9p and virtiofs may show the type of the file system that the other side has. Such a mount has no disk of its own,

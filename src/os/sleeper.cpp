@@ -10,9 +10,9 @@ std::shared_ptr<Notifier::Instance> Notifier::instance(Process& process) {
   const MutexGuard guard(system_, mutex_);
   std::shared_ptr<Instance> open = instance_.lock();
   if (open && open->descriptor.get() >= 0) return open;
+  open = std::make_shared<Instance>();
   const auto descriptor = system_.notify_open();
   if (!descriptor.ok()) return nullptr;  // EMFILE: a reason to poll, not to fail
-  open = std::make_shared<Instance>();
   open->descriptor.open(process, descriptor.value);
   instance_ = open;
   return open;

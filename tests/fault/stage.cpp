@@ -53,6 +53,18 @@ class Stage::Calm {
   bool was_calm_;
 };
 
+// The library runs, for as long as this is there.
+class Stage::Inside {
+ public:
+  explicit Inside(Trouble& trouble) : trouble_(trouble) { trouble_.enter(); }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+  ~Inside() { trouble_.leave(); }
+
+ private:
+  Trouble& trouble_;
+};
+
 Stage::Stage(const Setting& setting, std::string directory, Trouble& trouble)
     : setting_(setting),
       directory_(std::move(directory)),
@@ -161,11 +173,25 @@ void Stage::open(const Options& with) {
   Options options = with;
   options.scheme = setting_.variant->scheme;
   fenced_ = options.fence;
-  subject_.enter();
   // Relative, so that the current directory is asked for.
-  const std::error_code code = try_verb([&] { lock_ = std::make_unique<FileLock>("a", options); });
+  const std::error_code code = try_verb([&] {
+    subject_.enter();
+    lock_ = std::make_unique<FileLock>("a", options);
+  });
   const Calm calm(*this);
   if (code) check_failure(code);
+}
+
+// What throws for want of memory, and nothing else.
+template <class Verb>
+std::error_code Stage::run(Verb verb) {
+  try {
+    const Inside inside(trouble_);
+    verb();
+    return {};
+  } catch (const std::bad_alloc&) {
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
 }
 
 // Runs it, and keeps what it says.
@@ -173,8 +199,7 @@ template <class Verb>
 std::error_code Stage::try_verb(Verb verb) {
   said_.clear();
   try {
-    verb();
-    return {};
+    return run(verb);
   } catch (const Error& error) {
     said_ = error.what();
     return error.code();
@@ -369,7 +394,8 @@ void Stage::break_by_force(BreakWhat what) {
 void Stage::hand_over() {
   if (count_ == 0) return;
   std::error_code unshared;
-  const int guard = lock_->share_guard(unshared);
+  int guard = -1;
+  (void)try_verb([&] { guard = lock_->share_guard(unshared); });  // throws nothing
   EXPECT_EQ(guard < 0, static_cast<bool>(unshared));
   if (guard >= 0) subject_.system().close(guard);
   std::int64_t child = 0;
@@ -399,15 +425,23 @@ void Stage::look() {
   if (!lock_) return;
   const bool held = held_ == Held::by_other || held_ == Held::by_stranger;
   bool locked = false;
-  std::error_code code = try_verb([&] { locked = lock_->is_locked(); });
-  std::optional<Holder> holder;
+  const std::error_code code = try_verb([&] { locked = lock_->is_locked(); });
   const std::string first_said = said_;
+  std::optional<Holder> holder;
   const std::error_code of_holder = try_verb([&] { holder = lock_->holder(); });
-  const bool ours = lock_->i_am_locking();
+  bool ours = false;
+  std::vector<Standing> standing;
   std::error_code of_list;
-  const auto standing = list_locks(directory_, of_list);
   std::error_code of_leftovers;
-  (void)leftovers(directory_, Clean::look_only, of_leftovers);
+  if (const std::error_code none = run([&] {
+        ours = lock_->i_am_locking();
+        standing = list_locks(directory_, of_list);
+      })) {
+    of_list = none;
+  }
+  if (const std::error_code none = run([&] { (void)leftovers(directory_, Clean::look_only, of_leftovers); })) {
+    of_leftovers = none;
+  }
   const Calm calm(*this);
   EXPECT_FALSE(ours) << "another holds";
   EXPECT_TRUE(locked == held || code || deceived()) << "said to be free";
@@ -423,7 +457,7 @@ void Stage::look() {
 
 void Stage::clean() {
   std::error_code code;
-  (void)leftovers(directory_, Clean::remove_dead, code);
+  if (const std::error_code none = run([&] { (void)leftovers(directory_, Clean::remove_dead, code); })) code = none;
   const Calm calm(*this);
   said_.clear();
   if (code) check_failure(code);
@@ -431,7 +465,8 @@ void Stage::clean() {
 
 void Stage::examine() {
   std::error_code code;
-  const Examination seen = lockfile::examine(directory_, code);
+  Examination seen;
+  if (const std::error_code none = run([&] { seen = lockfile::examine(directory_, code); })) code = none;
   const Calm calm(*this);
   said_.clear();
   if (code) check_failure(code);
@@ -439,9 +474,13 @@ void Stage::examine() {
 }
 
 void Stage::wait_until_free(const Wait& wait) {
-  subject_.enter();
   std::error_code code;
-  lockfile::wait_until_free("a", wait, code);
+  if (const std::error_code none = run([&] {
+        subject_.enter();
+        lockfile::wait_until_free("a", wait, code);
+      })) {
+    code = none;
+  }
   const Calm calm(*this);
   said_.clear();
   EXPECT_TRUE(!world_.slept_for_ever() || deceived()) << "a wait would have slept for ever";
@@ -457,7 +496,7 @@ std::vector<std::string> Stage::names_left() const {
 }
 
 void Stage::drop() {
-  lock_.reset();
+  (void)run([&] { lock_.reset(); });
   if (count_ > 0) {
     held_ = Held::no;
     stands_ = trouble_.is_total();
@@ -465,9 +504,9 @@ void Stage::drop() {
   count_ = 0;
 }
 
-// A kernel lock's file stays, and nothing beside it.
+// The file of a kernel lock, or of shared memory, stays, and nothing beside it.
 void Stage::remove_file_that_stays() const {
-  if (on_the_file()) std::filesystem::remove(path_);
+  if (file_stays()) std::filesystem::remove(word());
 }
 
 void Stage::finish() {
@@ -747,7 +786,8 @@ std::span<const Scenario> scenarios() {
 std::vector<Scenario> scenarios_of(const Setting& setting) {
   std::vector<Scenario> chosen;
   for (const Scenario& each : scenarios()) {
-    if (!each.of_lock_files || !is_kernel(*setting.variant)) chosen.push_back(each);
+    const bool stays = is_kernel(*setting.variant) || is_memory(*setting.variant);
+    if (!each.of_lock_files || !stays) chosen.push_back(each);
   }
   return chosen;
 }

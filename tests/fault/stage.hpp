@@ -34,6 +34,8 @@ class Trouble {
   [[nodiscard]] virtual std::size_t cut(os::Call /*call*/) const { return all_bytes; }
   virtual void begin() {}  ///< it is on again
   virtual void end() {}    ///< it is off for a while
+  virtual void enter() {}  ///< from here on it is the library that runs, not the test
+  virtual void leave() {}
   /// Does it say things that are not so? An error number can be a statement, "there is no such name", and a caller has
   /// to believe it. Then what is reported may be wrong, but for a hold.
   [[nodiscard]] virtual bool is_a_lie() const { return false; }
@@ -97,13 +99,17 @@ class Stage {
 
  private:
   class Calm;
+  class Inside;
   enum class Held : std::uint8_t { no, by_nobody, by_subject, by_other, by_dead, by_stranger };
 
   [[nodiscard]] Options options() const { return {.scheme = std::string(setting_.variant->scheme)}; }
   [[nodiscard]] bool on_the_file() const { return is_kernel(*setting_.variant); }
+  [[nodiscard]] bool file_stays() const { return on_the_file() || is_memory(*setting_.variant); }
   [[nodiscard]] std::string word() const { return path_ + (on_the_file() ? "" : ".lock"); }
   void remove_file_that_stays() const;
   [[nodiscard]] bool deceived() const { return trouble_.is_a_lie(); }
+  template <class Verb>
+  [[nodiscard]] std::error_code run(Verb verb);
   template <class Verb>
   [[nodiscard]] std::error_code try_verb(Verb verb);
   void check_failure(std::error_code code);
@@ -144,7 +150,7 @@ class Stage {
 struct Scenario {
   std::string_view name;
   void (*play)(Stage&);
-  bool of_lock_files = false;  ///< speaks of what kernel locks do not have
+  bool of_lock_files = false;  ///< speaks of what locks on a file that stays do not have
 };
 [[nodiscard]] std::span<const Scenario> scenarios();
 /// Those that can be played there.

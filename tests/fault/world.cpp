@@ -2,9 +2,9 @@
 #include "fault/world.hpp"
 
 #include <algorithm>
+#include <bitset>
 #include <cerrno>
 #include <ostream>
-#include <set>
 
 namespace lockfile::testing {
 
@@ -41,8 +41,10 @@ class World::Member final : public LayeredSystem {
     dead_ = true;
   }
   std::size_t close_all() noexcept {
-    const std::size_t count = open_.size();
-    while (!open_.empty()) close(*open_.begin());
+    const std::size_t count = open_.count();
+    for (std::size_t each = 0; each < open_.size(); ++each) {
+      if (open_[each]) close(static_cast<int>(each));
+    }
     return count;
   }
   [[nodiscard]] std::int64_t pid() const noexcept { return pid_; }
@@ -72,7 +74,8 @@ class World::Member final : public LayeredSystem {
     return {static_cast<std::uint64_t>(pid), 0};
   }
   void close(int descriptor) noexcept override {
-    if (open_.erase(descriptor) == 0) world_.closed_twice_ = true;
+    if (!is_open(descriptor)) world_.closed_twice_ = true;
+    mark(descriptor, false);
     LayeredSystem::close(descriptor);
   }
 
@@ -92,9 +95,17 @@ class World::Member final : public LayeredSystem {
 
  private:
   os::Result<int> opened(os::Result<int> descriptor) noexcept {
-    if (descriptor.ok()) open_.insert(descriptor.value);
-    most_open_ = std::max(most_open_, open_.size());
+    if (descriptor.ok()) mark(descriptor.value, true);
+    most_open_ = std::max(most_open_, open_.count());
     return descriptor;
+  }
+  [[nodiscard]] bool is_open(int descriptor) const noexcept {
+    const auto number = static_cast<std::size_t>(descriptor);
+    return number < open_.size() && open_[number];
+  }
+  void mark(int descriptor, bool open) noexcept {
+    const auto number = static_cast<std::size_t>(descriptor);
+    if (number < open_.size()) open_[number] = open;
   }
   [[nodiscard]] std::size_t cut_to(os::Call call) const { return mortal_.cut ? mortal_.cut(call) : all_bytes; }
 
@@ -102,7 +113,7 @@ class World::Member final : public LayeredSystem {
   const Mortal& mortal_;
   std::int64_t pid_;
   bool dead_ = false;
-  std::set<int> open_;
+  std::bitset<4096> open_;  // needs no memory, which may be what is short; the kernel gives out the lowest numbers
   std::size_t most_open_ = 0;
 };
 

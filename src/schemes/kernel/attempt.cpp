@@ -224,16 +224,20 @@ Step KernelAttempt::try_convert(Mode to) {
 }
 
 // In the record, which is for people only.
-void KernelAttempt::tell_mode() {
+void KernelAttempt::tell_mode() noexcept {
   if (named_) {
     record_.mode = request_.mode;
     (void)file_->write_head(record_);
     return;
   }
-  claim::Record before;
-  if (request_.mode == Mode::exclusive && file_->read(before) == KernelFile::Content::ours) {
-    record_ = scheme_.new_record(request_);
-    named_ = file_->name_holder(before, record_);
+  try {
+    claim::Record before;
+    if (request_.mode == Mode::exclusive && file_->read(before) == KernelFile::Content::ours) {
+      record_ = scheme_.new_record(request_);
+      named_ = file_->name_holder(before, record_);
+    }
+  } catch (const std::bad_alloc&) {
+    return;  // held by somebody who left no record
   }
 }
 

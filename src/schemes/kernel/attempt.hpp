@@ -41,7 +41,7 @@ class KernelAttempt final : public Attempt {
  private:
   [[nodiscard]] Step try_step();
   [[nodiscard]] Step try_convert(Mode to);
-  void tell_mode();
+  void tell_mode() noexcept;
   /// Opens or makes the file. `made`: it is ours already, locked before it had its name. `for_now`: refused in a way
   /// that another try may mend.
   [[nodiscard]] std::optional<Failed> prepare(bool& made, Failed& for_now);

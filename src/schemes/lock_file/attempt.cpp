@@ -80,14 +80,24 @@ Step LockFileAttempt::step() noexcept {
   try {
     return try_step();
   } catch (const std::bad_alloc&) {
+    if (may_stand_) give_up_claim();
     return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
   }
+}
+
+// Needs no memory: whoever comes next finds the mark in what stands, if anything does, and removes it.
+void LockFileAttempt::give_up_claim() noexcept {
+  may_stand_ = false;
+  if (!claim_) return;
+  (void)claim_->give_up();  // refused, what stands is ours until this process ends
+  lose_claim();
 }
 
 Step LockFileAttempt::try_step() {
   constexpr int rounds = 16;  // each further one needs W to have changed between the try and the look
   Failed failed;
   for (int i = 0; i < rounds; ++i) {
+    may_stand_ = false;
     if (auto unprepared = prepare()) return *std::move(unprepared);
     if (request_.mode == Mode::upgradable && !word_->can_be_upgradable()) {
       return Failed{std::make_error_code(std::errc::operation_not_supported),
@@ -97,6 +107,7 @@ Step LockFileAttempt::try_step() {
     failed = {};
     // Before anybody can see the hold. See claim/lease.hpp.
     lease_end_ = system().since_boot() + scheme_.terms_.lease;
+    may_stand_ = true;
     switch (publish(failed)) {
       case Published::yes:
         if (auto step = held_by_us(failed)) return *std::move(step);
@@ -104,6 +115,7 @@ Step LockFileAttempt::try_step() {
       case Published::failed:
         return failed;
       case Published::no:
+        may_stand_ = false;
         break;
     }
     if (!claim_) continue;  // somebody cleared it: another one
@@ -111,6 +123,7 @@ Step LockFileAttempt::try_step() {
     const bool shared = request_.mode != Mode::exclusive;
     Look look = scheme_.look_at(*word_, claim_.get(), &waits_.known(),
                                 shared ? claim::Word::Into::word : claim::Word::Into::group);
+    may_stand_ = shared || look.own || look.state == Look::State::vacant;
     if (shared) {
       bool changed = false;
       if (auto step = enter_readers(look, failed, changed)) return *std::move(step);
@@ -497,8 +510,9 @@ bool LockFileAttempt::pass_to(std::int64_t thread) noexcept {
   std::error_code why;
   if (!still_held(why)) return false;
   try {
-    os::Process::current().part<claim::PassedOn>().note(record.nonce, thread);
-    passed_ = record.nonce;
+    std::string nonce = record.nonce;
+    os::Process::current().part<claim::PassedOn>().note(nonce, thread);
+    passed_ = std::move(nonce);
     return true;
   } catch (const std::bad_alloc&) {
     return false;
@@ -506,6 +520,7 @@ bool LockFileAttempt::pass_to(std::int64_t thread) noexcept {
 }
 
 std::error_code LockFileAttempt::end_hold() noexcept {
+  may_stand_ = false;
   try {
     const bool over = lease_is_over();
     const claim::Word::Ending ending = word_->release(*claim_, held_);
@@ -518,6 +533,7 @@ std::error_code LockFileAttempt::end_hold() noexcept {
     if (!ending.lost && ending.error == 0) return over ? make_error_code(errc::not_locked) : std::error_code{};
     return ending.lost ? whose_it_is() : os::code_of(ending.error);
   } catch (const std::bad_alloc&) {
+    give_up_claim();
     return std::make_error_code(std::errc::not_enough_memory);
   }
 }

@@ -79,6 +79,7 @@ class LockFileAttempt final : public Attempt {
   [[nodiscard]] std::error_code whose_it_is() const;
   void sweep_once() noexcept;
   [[nodiscard]] std::error_code end_hold() noexcept;
+  void give_up_claim() noexcept;
   void rest() noexcept;
   void lose_claim() noexcept;
   [[nodiscard]] os::System& system() const noexcept { return claim_->directory().system(); }
@@ -88,7 +89,8 @@ class LockFileAttempt final : public Attempt {
   Request request_;
   std::unique_ptr<claim::Claim> claim_;
   std::optional<claim::Word> word_;
-  bool numbered_ = false;  // this attempt's number is in the record
+  bool numbered_ = false;   // this attempt's number is in the record
+  bool may_stand_ = false;  // W, or an entry in a group, may be our claim, though nobody has been told
   bool broke_stale_ = false;
   bool previous_holder_died_ = false;  // it was an exclusive hold
   claim::Held held_;

@@ -18,10 +18,22 @@ constexpr int rounds = 64;
 
 }  // namespace
 
+template <class Change>
+bool Attempt::change_own(Change change) noexcept {
+  for (int i = 0; i < rounds; ++i) {
+    const std::uint64_t raw = load_word();
+    const LockWord word = LockWord::decode(raw);
+    if (!is_own(word)) return false;
+    if (file().change(header::word, raw, change(word).encode())) return true;
+  }
+  return false;
+}
+
 Step Attempt::step() noexcept {
   try {
     return try_step();
   } catch (const std::bad_alloc&) {
+    if (participant_) open_door();
     return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
   }
 }
@@ -83,7 +95,7 @@ std::optional<Step> Attempt::drain(LockWord seen) {
   by_mark_ = false;
   reader = find_reader();
   if (reader.damaged || reader.standing) {
-    (void)change_own([](LockWord word) { return word.in_state(LockWord::State::free); });
+    open_door();
     return std::nullopt;
   }
   LockWord entered;
@@ -94,6 +106,13 @@ std::optional<Step> Attempt::drain(LockWord seen) {
   });
   if (!entered_it) return std::nullopt;
   return granted(entered);
+}
+
+// For readers, to whom `drain` has closed it.
+void Attempt::open_door() noexcept {
+  (void)change_own([](LockWord word) {
+    return word.state == LockWord::State::draining ? word.in_state(LockWord::State::free) : word;
+  });
 }
 
 std::optional<Step> Attempt::share() {
@@ -177,17 +196,6 @@ std::optional<Blocked> Attempt::withdraw() noexcept {
   unwatched_ = looks_;
   known_.keep({});
   return std::nullopt;
-}
-
-template <class Change>
-bool Attempt::change_own(Change change) noexcept {
-  for (int i = 0; i < rounds; ++i) {
-    const std::uint64_t raw = load_word();
-    const LockWord word = LockWord::decode(raw);
-    if (!is_own(word)) return false;
-    if (file().change(header::word, raw, change(word).encode())) return true;
-  }
-  return false;
 }
 
 std::error_code Attempt::release() noexcept {

@@ -45,6 +45,7 @@ class Attempt final : public lockfile::Attempt {
   [[nodiscard]] Step damaged() const;
   [[nodiscard]] Blocked in_turn();
   void take_mark_back() noexcept;
+  void open_door() noexcept;
   [[nodiscard]] Step upgrade();
   [[nodiscard]] Step weaken(Mode to);
   /// Changes the word as `change` says, while it is our hold. False: it is not.

@@ -397,6 +397,10 @@ Holder File::holder_from(const Occupant& who, Mode mode, std::uint64_t number) c
 }
 
 void File::write_slot(std::uint64_t number, const claim::Record& record) {
+  const std::string program = record.program.substr(0, 64);
+  const std::string host = record.host.substr(0, 64);
+  const std::string text = (program + host + record.reason).substr(0, slot::text_bytes);
+  const std::size_t reason = text.size() - program.size() - host.size();
   const std::size_t at = slot_at(number);
   const std::uint64_t before = load(at + slot::state) | 1U;
   store(at + slot::state, before + 1);  // even: nobody
@@ -409,10 +413,6 @@ void File::write_slot(std::uint64_t number, const claim::Record& record) {
   store(at + slot::thread, static_cast<std::uint64_t>(record.thread));
   store(at + slot::child, 0);
   store(at + slot::child_start, 0);
-  const std::string program = record.program.substr(0, 64);
-  const std::string host = record.host.substr(0, 64);
-  const std::string text = (program + host + record.reason).substr(0, slot::text_bytes);
-  const std::size_t reason = text.size() - program.size() - host.size();
   store(at + slot::sizes, program.size() | (host.size() << 16U) | (reason << 32U));
   for (std::size_t word = 0; word * 8 < text.size(); ++word) store(at + slot::text + word, word_of(text, word * 8));
   store(at + slot::state, before + 2);

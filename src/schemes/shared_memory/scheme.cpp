@@ -123,9 +123,12 @@ void Scheme::leave(Participant& participant) noexcept {
   File& file = *participant.file;
   if (!file.directory().process().is_caller()) return;
   file.store(participant.at(slot::state), file.load(participant.at(slot::state)) + 1);
-  if (participant.file != file_) return;
-  if (file.descriptor_is_ours()) (void)file.system().unlock(file.descriptor(), slot_byte(participant.slot), 1);
-  std::erase(own_, participant.slot);
+  if (participant.file == file_) give_back(participant.slot);
+}
+
+void Scheme::give_back(std::uint64_t slot) noexcept {
+  if (file_->descriptor_is_ours()) (void)file_->system().unlock(file_->descriptor(), slot_byte(slot), 1);
+  std::erase(own_, slot);
 }
 
 bool Scheme::is_own(std::uint64_t slot) const noexcept {
@@ -178,7 +181,12 @@ Refusal Scheme::join(Participant& participant) {
       if (auto refusal = file_->enlarge(); refusal.refused()) return refusal;
       continue;
     }
-    file_->write_slot(participant.slot, new_record(participant.thread));
+    try {
+      file_->write_slot(participant.slot, new_record(participant.thread));
+    } catch (const std::bad_alloc&) {
+      give_back(participant.slot);  // nothing has been written there
+      throw;
+    }
     if (count_slot(participant.slot)) return {};
   }
   return {{}, {}, true};

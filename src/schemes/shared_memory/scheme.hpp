@@ -104,6 +104,7 @@ class Scheme final : public FileScheme {
   [[nodiscard]] std::unique_ptr<Participant> take(const Request& request, Refusal& refusal);
   void keep(std::unique_ptr<Participant> participant) noexcept;
   void leave(Participant& participant) noexcept;
+  void give_back(std::uint64_t slot) noexcept;
   /// The file is not W any more, or its descriptor not ours: begin anew.
   void forget() noexcept;
   [[nodiscard]] Refusal join(Participant& participant);
