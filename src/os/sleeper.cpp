@@ -73,7 +73,11 @@ void Sleeper::disarm(const Entry& entry) noexcept {
 
 bool Sleeper::arm_one(const Watch& watch) {
   WatchSource& source = watch.source();
-  entries_.reserve(entries_.size() + 1);  // nothing may throw between subscribing and remembering it
+  {
+    // Another sleeper may be looking through our entries just now.
+    const MutexGuard guard(system_, process_.notifier().mutex_);
+    entries_.reserve(entries_.size() + 1);  // nothing may throw between subscribing and remembering it
+  }
   int number = -1;
   if (source.kind() == WatchSource::Kind::inode) {
     if (!instance_) instance_ = process_.notifier().instance(process_);
