@@ -1,6 +1,9 @@
 // The laws of a semaphore: never more than N units, whoever dies gives back, many are not passed by few.
 #include "conformance/fixture.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <future>
 
@@ -103,6 +106,26 @@ TEST_P(Semaphores, wake_who_waits_for_many_when_enough_have_been_given_back) {
   other.kill();
   waiter.join();
   EXPECT_TRUE(granted);
+}
+
+TEST_P(FileSemaphores, of_a_parent_are_not_its_childs) {
+  Semaphore semaphore = test_semaphore(path(), 2, options());
+  auto both = semaphore.acquire(2);
+  const pid_t child = fork();
+  if (child == 0) {
+    InVariant anew(GetParam());
+    const bool its_own = both.i_am_locking();
+    both = {};
+    std::error_code code;
+    const bool granted = static_cast<bool>(semaphore.acquire(1, 0s, code));
+    ::_exit(its_own || granted || code != errc::already_locked ? 1 : 0);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(both.i_am_locking());
+  both.release();
+  EXPECT_EQ(semaphore.acquire(2, 0s).size(), 2U);
 }
 
 TEST_P(FileSemaphores, tell_who_was_broken) {

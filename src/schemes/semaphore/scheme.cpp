@@ -59,19 +59,6 @@ class SemaphoreAttempt final : public Attempt {
     right_.reset();
   }
 
-  std::error_code hand_over(std::int64_t child) noexcept override {
-    for (Unit& each : units_) {
-      if (!each.held) continue;
-      if (const std::error_code error = each.attempt->hand_over(child)) return error;
-    }
-    return {};
-  }
-
-  bool outlives_us() noexcept override {
-    return std::any_of(units_.begin(), units_.end(),
-                       [](const Unit& each) { return each.held && each.attempt->outlives_us(); });
-  }
-
  private:
   struct Unit {
     std::unique_ptr<Attempt> attempt;
@@ -179,7 +166,7 @@ SemaphoreScheme::SemaphoreScheme(const FilePath& path, std::size_t units, std::s
 }
 
 Traits SemaphoreScheme::traits() const noexcept {
-  return {.crash_recovery = true, .across_hosts = true, .event_wait = true, .handed_over = true, .queues = true};
+  return {.crash_recovery = true, .across_hosts = true, .event_wait = true, .queues = true};
 }
 
 std::unique_ptr<Attempt> SemaphoreScheme::attempt(const Request& request) {
@@ -196,12 +183,9 @@ std::vector<Holder> SemaphoreScheme::holders(std::error_code& why) {
   return all;
 }
 
-std::error_code SemaphoreScheme::break_hold(const Holder& hold, Proof proof) noexcept {
-  for (const auto& unit : units_) {
-    const std::error_code error = unit->break_hold(hold, proof);
-    if (error != errc::not_locked) return error;
-  }
-  return errc::not_locked;
+// Not reached: no verb of a semaphore breaks. A unit is broken by its own lock file.
+std::error_code SemaphoreScheme::break_hold(const Holder& /*hold*/, Proof /*proof*/) noexcept {
+  return std::make_error_code(std::errc::operation_not_supported);
 }
 
 void SemaphoreScheme::abandon() noexcept {
