@@ -20,6 +20,9 @@ const std::vector<Setting>& settings() {
       made.push_back({std::string(scheme), &variant_named(scheme), {}});
     }
     made.push_back({"kernel_on_a_network", &variant_named("kernel"), os::FileSystem{"nfs", false, true}});
+    for (const std::string_view variant : {"shm", "shm_without_unnamed_files"}) {
+      made.push_back({std::string(variant), &variant_named(variant), {}});
+    }
     return made;
   }();
   return all;

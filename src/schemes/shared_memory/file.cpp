@@ -135,7 +135,10 @@ Refusal File::open_once(Access access, For what, bool& again) {
 
 Refusal File::learn() {
   const auto info = system().stat(file_.get());
-  if (!info.ok()) return failed(info.error, "look at");
+  if (!info.ok()) {
+    file_.close();  // later it could not be told from another file's
+    return failed(info.error, "look at");
+  }
   info_ = info.value;
   if (info_.type == os::FileType::regular) return {};
   const bool directory = info_.type == os::FileType::directory;
@@ -176,9 +179,13 @@ Refusal File::take_copy() {
   constexpr int tries = 16;  // each further one needs somebody who enlarges it meanwhile
   for (int i = 0; i < tries; ++i) {
     std::string bytes(std::min<std::uint64_t>(info_.size, words_for(most_slots) * 8), '\0');
-    const auto got = system().read(file_.get(), bytes, 0);
-    if (!got.ok()) return failed(got.error, "read");
-    copy_.resize(got.value / 8);
+    std::size_t size = 0;
+    for (std::size_t more = bytes.size(); more != 0 && size < bytes.size(); size += more) {
+      const auto got = system().read(file_.get(), std::span(bytes).subspan(size), size);
+      if (!got.ok()) return failed(got.error, "read");
+      more = got.value;
+    }
+    copy_.resize(size / 8);
     std::memcpy(copy_.data(), bytes.data(), copy_.size() * 8);
     if (copy_.size() < words_for(first_slots)) return damaged("it is shorter than it says");
     mapped_slots_ = (copy_.size() - header::words) / slot::words;
@@ -268,14 +275,17 @@ os::Status File::make_named(Access access, std::uint32_t mode) const {
   const auto opened = system().open(at, side.c_str(), os::Open::create, mode);
   if (!opened.ok()) return opened.error;
   const os::File file(system(), opened.value);
-  if (system().try_lock(file.get(), claim::live_byte) != 0) return EEXIST;  // a cleaner has it
-  os::Status error = fill(file.get(), access);
+  os::Status error = system().try_lock(file.get(), claim::live_byte);
+  if (os::cause_of(os::Call::try_lock, error) == os::Cause::contention) return EEXIST;  // a cleaner has it
+  if (error == 0) error = fill(file.get(), access);
   const auto info = system().stat(file.get());
   if (info.ok() && info.value.links == 0) return EEXIST;
-  if (error == 0) error = system().link(at, side.c_str(), at, name_.c_str());
-  if (os::cause_of(os::Call::link, error) == os::Cause::unsupported) {
-    error = system().rename_new(at, side.c_str(), at, name_.c_str());
-    if (error == 0) return 0;
+  if (error == 0) {
+    error = system().link(at, side.c_str(), at, name_.c_str());
+    if (os::cause_of(os::Call::link, error) == os::Cause::unsupported) {
+      error = system().rename_new(at, side.c_str(), at, name_.c_str());
+      if (error == 0) return 0;
+    }
   }
   (void)system().unlink(at, side.c_str());
   return error;
