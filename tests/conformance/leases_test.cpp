@@ -61,6 +61,17 @@ TEST_P(Leases, a_hold_ends_when_its_lease_does) {
   EXPECT_FALSE(lock.lost().stop_requested());
 }
 
+TEST_P(Leases, a_hold_with_one_stays_exclusive) {
+  FileLock lock(path(), leased());
+  lock.acquire();
+  EXPECT_EQ(code_of([&] { lock.downgrade(Mode::shared, 0s); }), std::errc::operation_not_supported);
+  EXPECT_TRUE(lock.i_am_locking());
+  lock.upgrade(0s);  // it is
+  pass(ttl);
+  EXPECT_EQ(code_of([&] { lock.upgrade(0s); }), errc::not_locked);
+  EXPECT_EQ(code_of([&] { lock.release(); }), errc::not_locked);
+}
+
 TEST_P(Leases, a_renewal_counts_from_its_beginning) {
   FileLock lock(path(), leased());
   lock.acquire();

@@ -296,6 +296,48 @@ TEST_P(Line, that_is_damaged_costs_order_and_nothing_else) {
   }
 }
 
+TEST_P(Line, that_nobody_can_use_is_cleaned_by_doctor_unless_it_is_of_a_newer_version) {
+  IF_ORDERED;
+  std::string line;
+  {
+    FileLock lock(path(), options());
+    lock.acquire();
+    const auto one = waiting_peer(1);
+    line = line_file();
+    lock.release();
+    EXPECT_EQ(one->answer(), "held");
+    EXPECT_EQ(one->ask("release"), "released");
+    EXPECT_EQ(one->ask("drop"), "dropped");
+  }
+  const auto seen = [&](Clean clean) {
+    std::error_code ec;
+    Leftover found;
+    for (Leftover& each : leftovers(scratch_.path().string(), clean, ec)) {
+      if (each.name == std::filesystem::path(line).filename()) found = std::move(each);
+    }
+    EXPECT_FALSE(ec);
+    return found;
+  };
+  write_file(line, "damaged");
+  EXPECT_EQ(seen(Clean::look_only).maker, Verdict::dead);
+  EXPECT_TRUE(seen(Clean::remove_dead).removed);
+  EXPECT_FALSE(std::filesystem::exists(line));
+  write_file(line, "lf-line2 is not known yet");
+  EXPECT_EQ(seen(Clean::remove_dead).maker, Verdict::unknown);
+  EXPECT_TRUE(std::filesystem::exists(line));
+  std::filesystem::remove(line);
+  std::filesystem::create_directory(line);
+  EXPECT_EQ(seen(Clean::remove_dead).maker, Verdict::unknown);
+  std::filesystem::remove(line);
+  // Of an earlier boot: nobody of it waits any more.
+  const std::size_t boot = line.find(".lock.") + std::string_view(".lock.").size();
+  line.replace(boot, 8, line.substr(boot, 8) == "00000000" ? "00000001" : "00000000");
+  write_file(line, "");
+  EXPECT_EQ(seen(Clean::look_only).maker, Verdict::dead);
+  EXPECT_TRUE(seen(Clean::remove_dead).removed);
+  EXPECT_FALSE(std::filesystem::exists(line));
+}
+
 TEST_P(Line, leaves_nothing_behind_when_all_have_left) {
   IF_ORDERED;
   {

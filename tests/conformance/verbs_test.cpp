@@ -24,6 +24,16 @@ class BreakVerbs : public Law {};
 LOCKFILE_FOR_BREAKABLE_SCHEMES(BreakVerbs);
 LOCKFILE_FOR_ENGINES(BreakVerbs);
 
+TEST_P(PathVerbs, a_guard_is_shared_by_who_holds) {
+  FileLock lock(path(), options());
+  EXPECT_EQ(code_of([&] { (void)lock.share_guard(); }), errc::not_locked);
+  lock.acquire();
+  const int guard = lock.share_guard();
+  EXPECT_GE(guard, 0);
+  ::close(guard);
+  EXPECT_TRUE(lock.i_am_locking());
+}
+
 TEST_P(Verbs, the_guards_of_the_standard_work) {
   TestLock lock(path(), options());
   TestLock other(scratch_ / "b", options());

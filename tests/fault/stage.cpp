@@ -81,7 +81,11 @@ Stage::Stage(const Setting& setting, std::string directory, Trouble& trouble)
   };
 }
 
-Stage::~Stage() { os::Process::set_current(nullptr); }
+Stage::~Stage() {
+  os::Process::set_current(nullptr);
+  std::error_code ignored;  // then the lives after this one are lived where others may come
+  std::filesystem::permissions(directory_, std::filesystem::perms::owner_all, ignored);
+}
 
 void Stage::other_holds() {
   other_.enter();
@@ -135,6 +139,8 @@ void Stage::other_ends_when_waited_for(Ends how) {
 void Stage::note_idle_sleep() {
   if (held_ == Held::no) ++idle_sleeps_;
 }
+
+void Stage::others_may_come() { std::filesystem::permissions(directory_, std::filesystem::perms::all); }
 
 void Stage::a_foreign_file_stands() {
   write_file(word(), "somebody else's");
@@ -582,6 +588,27 @@ void play_fenced_life(Stage& stage) {
   stage.drop();
 }
 
+void play_fenced_life_for_everyone(Stage& stage) {
+  stage.begin();
+  stage.open({.access = Access::everyone, .fence = true});
+  if (stage.acquire(0s)) stage.release();
+  stage.drop();
+}
+
+void play_readers_for_everyone(Stage& stage) {
+  stage.others_may_come();
+  stage.open({.access = Access::everyone});
+  stage.begin();
+  if (stage.acquire(0s, Mode::shared)) stage.release();
+  if (!stage.acquire(0s, Mode::upgradable)) return;
+  stage.upgrade(0s);
+  stage.downgrade(Mode::upgradable);
+  stage.upgrade(0s);
+  stage.downgrade(Mode::shared);
+  stage.release();
+  stage.drop();
+}
+
 void play_leased_life(Stage& stage) {
   stage.begin();
   stage.open({.lease = 1s});
@@ -761,7 +788,9 @@ std::span<const Scenario> scenarios() {
       Scenario{"life", play_life},
       Scenario{"life_for_everyone", play_life_for_everyone},
       Scenario{"fenced_life", play_fenced_life, true},
+      Scenario{"fenced_life_for_everyone", play_fenced_life_for_everyone, true},
       Scenario{"leased_life", play_leased_life, true},
+      Scenario{"readers_for_everyone", play_readers_for_everyone},
       Scenario{"upgrade", play_upgrade},
       Scenario{"upgrade_beside_a_reader", play_upgrade_beside_a_reader},
       Scenario{"upgrade_beside_a_dying_reader", play_upgrade_beside_a_dying_reader},

@@ -66,6 +66,8 @@ class Stage {
   /// So that the other lets go, or dies, as soon as the subject sleeps.
   enum class Ends : std::uint8_t { releases, dies };
   void other_ends_when_waited_for(Ends how);
+  /// Other users may make names in the directory, so readers do without what the kernel keeps from them.
+  void others_may_come();
   /// A file or directory of another program stands there.
   void a_foreign_file_stands();
   void a_foreign_directory_stands();

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 namespace lockfile {
 namespace {
 
@@ -126,6 +128,22 @@ TEST(Addresses, that_are_wrong_are_refused_by_open) {
   EXPECT_NE(message_of("etcd://h:2379/n", std::errc::operation_not_supported).find("scheme 'etcd' is not built in"),
             std::string::npos);
   EXPECT_THROW(FileLock("a", {.scheme = "etcd"}), LockFailed);
+}
+
+TEST(Addresses, of_files_have_semaphores_and_no_places) {
+  const testing::Scratch here;
+  Semaphore two = open_semaphore("mkdir:" + here / "a", 2);
+  const auto one = two.acquire(1);
+  EXPECT_EQ(one.size(), 1U);
+  EXPECT_TRUE(std::filesystem::is_directory(here / "a.1.lock"));
+  try {
+    initialise("link:" + here / "a");
+    ADD_FAILURE() << "a file was initialised";
+  } catch (const LockFailed& error) {
+    EXPECT_EQ(error.code(), std::errc::operation_not_supported);
+  }
+  std::error_code code;
+  EXPECT_THROW((void)examine_place("kernel:" + here / "a", code), LockFailed);
 }
 
 }  // namespace

@@ -32,6 +32,11 @@ TEST(Holder, nothing_that_a_stranger_wrote_reaches_a_terminal_raw) {
   EXPECT_EQ(holder.describe().find_first_of("\x1b\x07\n"), std::string::npos);
 }
 
+TEST(Codes, without_a_standard_condition_are_their_own) {
+  EXPECT_EQ(make_error_code(errc::not_locked).default_error_condition().category(), lockfile_category());
+  EXPECT_EQ(lockfile_category().message(1000), "unknown error 1000");
+}
+
 TEST(Codes, compare_with_the_standards_conditions) {
   EXPECT_EQ(make_error_code(errc::timed_out), std::errc::timed_out);
   EXPECT_EQ(make_error_code(errc::already_locked), std::errc::resource_unavailable_try_again);
