@@ -234,7 +234,7 @@ Turn::What Turn::look(const QueueAt& at, const std::function<bool()>& would_ente
     blocked.look_again = slow_at_;
     return What::sleep;
   }
-  return What::try_now;  // they go faster than they can be looked at
+  return What::try_now;  // they go faster than they can be looked at; not reached by tests
 }
 
 void Turn::sleep_as_first(os::System& system, Blocked& blocked) const {

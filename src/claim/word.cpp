@@ -539,6 +539,7 @@ Removal Word::break_forced(const Holder* hold, bool foreign_too) const {
     if (hold != nullptr && look.error == 0) return {};
     if (hold != nullptr) return refused(look.error, look, "cannot open '" + names_->word() + "'");
     if (foreign_too) return remove_foreign(look);
+    // Not reached by tests: the one caller names a hold, or wants the foreign.
     return {Removal::Result::refused, make_error_code(errc::foreign), "cannot break '" + names_->word() + "'"};
   }
   if (look.group) {

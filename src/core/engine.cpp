@@ -313,7 +313,7 @@ void Engine::withdraw(State& state, std::unique_ptr<Attempt>& attempt) noexcept 
       os::Sleeper sleeper(state.process);
       (void)sleeper.arm(more->on);
       (void)sleeper.sleep(more->look_again ? more->look_again : a_moment);
-    } catch (const std::bad_alloc&) {
+    } catch (const std::bad_alloc&) {  // not reached by tests: the schemes that need it are those with servers
       sleep_until(state.process, a_moment);
     }
   }
@@ -512,7 +512,7 @@ bool Engine::i_am_locking() noexcept {
     if (!held && !unsure) tell_lost(state, *mine);
     return held;
   } catch (const std::bad_alloc&) {
-    return false;  // only in a forked child, which holds nothing
+    return false;  // only in a forked child, which holds nothing; not reached by tests
   }
 }
 
@@ -620,7 +620,7 @@ Engine::State* Engine::state_or_null() noexcept {
   try {
     return &state();
   } catch (const std::bad_alloc&) {
-    return nullptr;  // only in a forked child, which begins anew
+    return nullptr;  // only in a forked child, which begins anew; not reached by tests
   }
 }
 

@@ -152,6 +152,7 @@ class Writer {
       if (limit.deadline()) until = std::min(until, *limit.deadline());
       core::sleep_until(directory_->process(), until);
     }
+    // Not reached by tests.
     return failure(EBUSY, "cannot keep '" + seen_name() + "' open: somebody removes it again and again");
   }
 

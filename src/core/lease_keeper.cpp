@@ -94,6 +94,7 @@ class LeaseKeeper::Threads {
       while (!ending_ && turn()) {
       }
     } catch (const std::bad_alloc&) {
+      // Not reached by tests, whose memory is missing to the calling thread only.
       // Nobody renews any more: the clock will tell. Without a lease nobody looks; a verb of the holder will find out.
     }
   }
@@ -151,7 +152,7 @@ class LeaseKeeper::Threads {
         if (clock_.sleep(process_.system().now() + sleep) != 0) break;
       }
     } catch (const std::bad_alloc&) {
-      tell(Loss::expired);  // whoever cannot be told later is told now
+      tell(Loss::expired);  // whoever cannot be told later is told now; not reached, as above
     }
   }
 

@@ -144,7 +144,7 @@ void keep_or_end(Engine& engine, const Outcome& outcome, bool had_one, std::stri
     try {
       message += " of a lock that this thread does not hold: '" + engine.display() + "'";
     } catch (const std::bad_alloc&) {
-      // Said without its name.
+      // Said without its name. Not reached by tests: the program ends here.
     }
     engine.system().fatal(message);
   }

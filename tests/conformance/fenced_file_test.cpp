@@ -188,6 +188,40 @@ TEST_F(FencedFiles, permissions_stay_and_links_are_not_followed) {
   EXPECT_EQ(code_of([&] { file.write(3, "three"); }), std::errc::too_many_symbolic_link_levels);
 }
 
+TEST_F(FencedFiles, what_was_seen_is_opened_anew_where_somebody_removes_or_makes_it_meanwhile) {
+  FencedFile file(path());
+  file.write(1, "one");
+  bool removed = false;
+  in_.system().before = [&](os::Call call) {
+    if (call == os::Call::try_lock && !std::exchange(removed, true)) std::filesystem::remove(seen());
+    return 0;
+  };
+  file.write(2, "two");
+  EXPECT_EQ(file.newest(), 2U);
+  std::filesystem::remove(seen());
+  bool made = false;
+  int opened = 0;
+  in_.system().before = [&](os::Call call) {
+    // The directory, then the file, which is not there, and then to make it.
+    if (call == os::Call::open && ++opened == 3 && !std::exchange(made, true)) write_file(seen(), "");
+    return 0;
+  };
+  file.write(3, "three");
+  in_.system().before = nullptr;
+  EXPECT_TRUE(removed && made);
+  EXPECT_EQ(file.newest(), 3U);
+  EXPECT_EQ(read_file(path()), "three");
+}
+
+TEST_F(FencedFiles, are_refused_where_kernel_locks_reach_nobody_else_or_nobody_may_be_let_in) {
+  in_.system().before = [](os::Call call) { return call == os::Call::set_mode ? EPERM : 0; };
+  EXPECT_EQ(code_of([&] { FencedFile(path(), Access::everyone).write(1, "one"); }), std::errc::operation_not_permitted);
+  in_.system().before = nullptr;
+  in_.system().mounted = os::FileSystem{"fuse", false, false};
+  EXPECT_EQ(code_of([&] { FencedFile(path()).write(1, "one"); }), std::errc::no_lock_available);
+  EXPECT_FALSE(std::filesystem::exists(path()));
+}
+
 TEST_F(FencedFiles, a_path_that_names_no_file_and_a_directory_that_is_not_there_are_errors) {
   EXPECT_EQ(code_of([] { const FencedFile file(""); }), std::errc::invalid_argument);
   FencedFile nowhere(scratch_ / "no/where");

@@ -24,6 +24,7 @@ class SemaphoreAttempt final : public Attempt {
       for (int i = 0; i < rounds; ++i) {
         if (auto step = admitted_ ? collect() : be_admitted()) return *std::move(step);
       }
+      // Not reached by tests.
       return Blocked{{}, os::Process::current().system().now() + a_moment, {}};
     } catch (const std::bad_alloc&) {
       return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
@@ -36,7 +37,7 @@ class SemaphoreAttempt final : public Attempt {
     if (admitted_) {
       (void)right_->release();
     } else if (auto more = right_->withdraw()) {
-      return more;
+      return more;  // not reached by tests: no scheme with files needs a second withdrawal
     }
     right_.reset();
     return std::nullopt;
