@@ -9,6 +9,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <memory>
 
 namespace lockfile::os {
 namespace {
@@ -93,6 +94,7 @@ Result<std::vector<std::string>> RealSystem::list(int directory) {
     ::close(descriptor);
     return {{}, error};
   }
+  const std::unique_ptr<DIR, int (*)(DIR*)> closes(stream, ::closedir);
   Result<std::vector<std::string>> names;
   for (;;) {
     errno = 0;
@@ -104,7 +106,6 @@ Result<std::vector<std::string>> RealSystem::list(int directory) {
     const std::string_view name = entry->d_name;
     if (name != "." && name != "..") names.value.emplace_back(name);
   }
-  ::closedir(stream);
   return names;
 }
 

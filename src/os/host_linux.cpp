@@ -9,6 +9,7 @@
 
 #include <array>
 #include <ctime>
+#include <memory>
 
 namespace lockfile::os {
 namespace {
@@ -53,11 +54,9 @@ std::string RealSystem::program_name() {
 }
 
 Result<std::string> RealSystem::current_directory() {
-  char* const path = ::getcwd(nullptr, 0);
+  const std::unique_ptr<char, void (*)(void*)> path(::getcwd(nullptr, 0), ::free);
   if (path == nullptr) return {{}, errno};
-  std::string result = path;
-  ::free(path);
-  return {std::move(result), 0};
+  return {path.get(), 0};
 }
 
 std::uint64_t RealSystem::random() noexcept {

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
+#include <memory>
 #include <new>
 
 namespace lockfile::schemes::sqlite {
@@ -185,13 +186,14 @@ void Database::execute(const char* sql) {
 std::string Database::text_of(const char* sql) {
   sqlite3_stmt* statement = nullptr;
   int code = sqlite3_prepare_v2(connection_, sql, -1, &statement, nullptr);
+  std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)> ends(statement, sqlite3_finalize);
   if (code == SQLITE_OK) code = sqlite3_step(statement);
   std::string text;
   if (code == SQLITE_ROW) {
     const auto* const bytes = reinterpret_cast<const char*>(sqlite3_column_text(statement, 0));
     if (bytes != nullptr) text = bytes;
   }
-  sqlite3_finalize(statement);
+  ends.reset();
   if (code != SQLITE_ROW && code != SQLITE_DONE) refuse(code);
   return text;
 }
