@@ -245,7 +245,7 @@ int examine_or_say_why_not(const DoctorOptions& options) {
     return options.is_address ? examine_address(options) : examine(options);
   } catch (const std::system_error& error) {
     say(message_of(error));
-    return status(Exit::system);
+    return status(error.code() == std::errc::invalid_argument ? Exit::usage : Exit::system);
   }
 }
 

@@ -7,12 +7,12 @@
 
 namespace lockfile::os {
 
-// A new thread has its maker's mask (pthread_create(3)): so there is no moment in which it has another. What a thread
-// brings on itself is left alone: a blocked SIGSEGV ends the program without a word of its own handler.
+// A new thread has its maker's mask (pthread_create(3)): so there is no moment in which it has another. SIGABRT is
+// blocked too: abort(3) unblocks it.
 AllSignalsBlocked::AllSignalsBlocked() noexcept {
   sigset_t all;
   sigfillset(&all);
-  for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) sigdelset(&all, own);
+  for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&all, own);
   (void)::pthread_sigmask(SIG_SETMASK, &all, &before_);
 }
 

@@ -72,7 +72,8 @@ TEST_P(Memory, that_is_missing_gives_a_clear_error_or_none_and_never_a_hold) {
   constexpr long stride = 3;  // of the shortages that last
   long lives = 0;
   for (const Scenario& scenario : scenarios_of(GetParam())) {
-    for (long at = 0; at < most; ++at, ++lives) {
+    for (long at = 0;; ++at, ++lives) {
+      ASSERT_LT(at, most) << scenario.name << " asks for memory without end";
       NoMemory once(at, Lasts::once);
       live(scenario, once);
       if (!once.was_reached()) break;

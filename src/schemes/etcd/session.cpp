@@ -17,6 +17,7 @@
 #include <array>
 #include <cstdlib>
 #include <deque>
+#include <exception>
 #include <fstream>
 #include <functional>
 #include <mutex>
@@ -1233,9 +1234,18 @@ void Session::renew(const std::shared_ptr<Event>& event) {
   client_->renew(event);
 }
 
+// It takes seconds where servers are silent: the caller's thread, which waits here, is open to signals meanwhile.
 void Session::examine(Examination& into) {
-  const Masked masked;
-  client_->examine(into);
+  std::exception_ptr thrown;
+  std::thread asks = os::start_thread(process_, [&] {
+    try {
+      client_->examine(into);
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+  });
+  asks.join();
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 std::uint64_t Session::transactions() const noexcept { return client_->transactions(); }

@@ -579,6 +579,10 @@ Database::Write::Write(Database& database, Patience patience) : database_(databa
         give_up = now + longest;
       }
       if (now >= give_up) throw;
+    } catch (...) {  // no memory, not even to say what SQLite refused
+      if (entered) database.leave();
+      system.unlock(database.mutex_);
+      throw;
     }
     (void)system.wait({}, system.now() + 200us + std::chrono::microseconds(system.random() % 600));
   }
@@ -614,7 +618,7 @@ Database::Look::Look(Database& database) : database_(database) {
   try {
     database.check_usable();
     Query(database, Sql::begin_look).run();
-  } catch (const Refused&) {
+  } catch (...) {
     database.system().unlock(database.mutex_);
     throw;
   }
