@@ -40,10 +40,10 @@ void plant(std::string_view place, std::string_view bytes) {
 }
 
 // What is seen, and that what is said of it is fit to be printed.
-Verdict look(const lockfile::Lock& lock, const Reading reading, std::string_view bytes) {
+Verdict look(const lockfile::Lock& lock, bool ours, std::string_view bytes) {
   const auto holder = lock.holder();
   law(holder.has_value(), "what stands there holds", bytes);
-  law(holder->foreign == (reading != Reading::record), "what is no record is a stranger's", bytes);
+  law(holder->foreign != ours, "what is no record of a lock file is a stranger's", bytes);
   if (holder->foreign) law(holder->verdict == Verdict::unknown, "nothing is proved of a stranger", bytes);
   law(is_text(holder->describe(), Allowed::printable), "a holder is described in printable text", bytes);
   law(!holder->this_process || holder->verdict == Verdict::alive, "this process lives", bytes);
@@ -52,14 +52,14 @@ Verdict look(const lockfile::Lock& lock, const Reading reading, std::string_view
 
 void touches_only_the_dead(std::string_view place, std::string_view bytes) {
   Record record;
-  const Reading reading = parse(bytes, record);
+  const bool ours = parse(bytes, record) == Reading::record && is_lock_file_scheme(record.scheme);
   std::error_code error;
   const auto untouched = [&] { return directory().read(place) == bytes; };
   Verdict verdict{};
   {
     plant(place, bytes);
     lockfile::FileLock lock(directory() / "a");
-    verdict = look(lock, reading, bytes);
+    verdict = look(lock, ours, bytes);
     const bool dead = verdict == Verdict::dead;
     const auto standing = lockfile::list_locks(directory().path(), error);
     law(!error && standing.size() == 1 && standing[0].holder.verdict == verdict, "a lock that stands is listed", bytes);
