@@ -595,11 +595,7 @@ void play_fenced_life_for_everyone(Stage& stage) {
   stage.drop();
 }
 
-void play_readers_for_everyone(Stage& stage) {
-  stage.others_may_come();
-  stage.open({.access = Access::everyone});
-  stage.begin();
-  if (stage.acquire(0s, Mode::shared)) stage.release();
+void convert_up_and_down(Stage& stage) {
   if (!stage.acquire(0s, Mode::upgradable)) return;
   stage.upgrade(0s);
   stage.downgrade(Mode::upgradable);
@@ -607,6 +603,14 @@ void play_readers_for_everyone(Stage& stage) {
   stage.downgrade(Mode::shared);
   stage.release();
   stage.drop();
+}
+
+void play_readers_for_everyone(Stage& stage) {
+  stage.others_may_come();
+  stage.open({.access = Access::everyone});
+  stage.begin();
+  if (stage.acquire(0s, Mode::shared)) stage.release();
+  convert_up_and_down(stage);
 }
 
 void play_leased_life(Stage& stage) {
@@ -622,13 +626,7 @@ void play_leased_life(Stage& stage) {
 void play_upgrade(Stage& stage) {
   stage.open();
   stage.begin();
-  if (!stage.acquire(0s, Mode::upgradable)) return;
-  stage.upgrade(0s);
-  stage.downgrade(Mode::upgradable);
-  stage.upgrade(0s);
-  stage.downgrade(Mode::shared);
-  stage.release();
-  stage.drop();
+  convert_up_and_down(stage);
 }
 
 void play_upgrade_beside_a_reader(Stage& stage) {

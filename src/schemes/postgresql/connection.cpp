@@ -362,6 +362,12 @@ Trouble Connection::trouble() const {
   return {std::make_error_code(std::errc::protocol_error), "an answer that was not expected"};
 }
 
+std::optional<Trouble> Connection::trouble_after(Progress progress) const {
+  if (progress == Progress::ready && !failed()) return std::nullopt;
+  if (progress == Progress::ready || progress == Progress::broken) return trouble();
+  return Trouble{std::make_error_code(std::errc::timed_out), "the server does not answer"};
+}
+
 bool Connection::has_columns() const noexcept { return !answers_.empty() && PQnfields(answers_.back().get()) > 0; }
 
 std::size_t Connection::rows() const noexcept {

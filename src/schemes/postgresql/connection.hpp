@@ -112,6 +112,16 @@ class Connection {
   // Once it is ready.
   void ask(Statement statement, const Arguments& arguments = {});
   void ask(const std::string& sql);
+  /// Connects, asks and waits for the answer, until that time. Nothing: it was answered, and did not fail.
+  template <class... Question>
+  [[nodiscard]] std::optional<Trouble> ask_by(Time until, const Question&... question) {
+    Progress progress = drive(until);
+    if (progress == Progress::ready) {
+      ask(question...);
+      progress = drive(until);
+    }
+    return trouble_after(progress);
+  }
 
   // The answer to what was asked.
   [[nodiscard]] bool failed() const noexcept;
@@ -126,6 +136,8 @@ class Connection {
   [[nodiscard]] std::string_view text(std::size_t row, int column) const noexcept;
   /// Of the failed answer, or of the end of the session.
   [[nodiscard]] Trouble trouble() const;
+  /// Of a question that was driven as far as that. Nothing: it was answered, and did not fail.
+  [[nodiscard]] std::optional<Trouble> trouble_after(Progress progress) const;
 
   /// Did a notification come since the last call?
   [[nodiscard]] bool take_notification() noexcept;

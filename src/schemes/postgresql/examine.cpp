@@ -9,7 +9,6 @@ namespace lockfile::schemes::postgresql {
 namespace {
 
 using What = Finding::Result;
-using Progress = Connection::Progress;
 
 // One column each, as text.
 constexpr const char* questions =
@@ -51,17 +50,9 @@ Examination Scheme::examine(std::error_code& why) {
     seen.findings.push_back({std::move(what), result, std::move(detail)});
   };
   Connection session(process, place(), reason());
-  Progress progress = session.drive(until);
-  if (progress == Progress::ready) {
-    session.ask(questions);
-    progress = session.drive(until);
-  }
-  if (progress != Progress::ready || session.failed()) {
-    const Trouble trouble = progress == Progress::ready || progress == Progress::broken
-                                ? session.trouble()
-                                : Trouble{std::make_error_code(std::errc::timed_out), "the server does not answer"};
-    note("a session", What::fails, trouble.what);
-    seen.why = trouble.what;
+  if (const auto trouble = session.ask_by(until, questions)) {
+    note("a session", What::fails, trouble->what);
+    seen.why = trouble->what;
     return seen;
   }
   const auto answer = [&](Answer which) { return std::string(session.text(0, which)); };

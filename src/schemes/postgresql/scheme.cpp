@@ -161,17 +161,10 @@ bool Errand::ask(Statement statement, const Arguments& arguments) {
 }
 
 bool Errand::ask_once(Statement statement, const Arguments& arguments) {
-  using Progress = Connection::Progress;
   if (!connection_) connection_ = std::make_unique<Connection>(process_, place_, reason_);
-  Progress progress = connection_->drive(until_);
-  if (progress == Progress::ready) {
-    connection_->ask(statement, arguments);
-    progress = connection_->drive(until_);
-  }
-  if (progress == Progress::ready && !connection_->failed()) return true;
-  trouble_ = progress == Progress::ready || progress == Progress::broken
-                 ? connection_->trouble()
-                 : Trouble{std::make_error_code(std::errc::timed_out), "the server does not answer"};
+  auto trouble = connection_->ask_by(until_, statement, arguments);
+  if (!trouble) return true;
+  trouble_ = *std::move(trouble);
   return false;
 }
 
@@ -263,28 +256,19 @@ std::error_code Scheme::initialise(std::string& what) {
     connection.ask(schema_text());
     progress = connection.drive(process.system().now() + place().patience);
   }
-  Trouble trouble{std::make_error_code(std::errc::timed_out), "the server does not answer"};
-  if (progress == Progress::ready && !connection.failed()) return {};
-  if (progress == Progress::ready || progress == Progress::broken) trouble = connection.trouble();
-  what = trouble.what;
-  return trouble.why;
+  const auto trouble = connection.trouble_after(progress);
+  if (!trouble) return {};
+  what = trouble->what;
+  return trouble->why;
 }
 
 std::vector<std::string> Scheme::locked_names(std::error_code& why) {
-  using Progress = Connection::Progress;
   why.clear();
   os::Process& process = os::Process::current();
-  const Time until = process.system().now() + place().patience;
   Connection session(process, place(), reason());
-  Progress progress = session.drive(until);
-  if (progress == Progress::ready) {
-    session.ask(named_locks());
-    progress = session.drive(until);
-  }
   std::vector<std::string> all;
-  if (progress != Progress::ready || session.failed()) {
-    const bool silent = progress != Progress::ready && progress != Progress::broken;
-    why = silent ? std::make_error_code(std::errc::timed_out) : session.trouble().why;
+  if (const auto trouble = session.ask_by(process.system().now() + place().patience, named_locks())) {
+    why = trouble->why;
     return all;
   }
   for (std::size_t row = 0; row < session.rows(); ++row) {
