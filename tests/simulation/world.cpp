@@ -389,7 +389,10 @@ os::Result<std::size_t> World::write(Process& by, int descriptor, std::string_vi
   Node& node = *made->node;
   touch(content, node.id, Touch::How::change);
   if (node.mapped) return write_mapped(node, bytes, offset);
-  if (node.bytes.size() < offset + bytes.size()) node.bytes.resize(offset + bytes.size());
+  if (node.bytes.size() < offset + bytes.size()) {
+    node.bytes.resize(offset + bytes.size());
+    touch(meta, node.id, Touch::How::change);  // its size: the line and a sweep ask for it
+  }
   node.bytes.replace(offset, bytes.size(), bytes);
   node.writer = by.host;
   notice(node, modify);
