@@ -17,7 +17,28 @@ INSTANTIATE_TEST_SUITE_P(kernel, Semaphores, ::testing::Values(variant_named("ke
 LOCKFILE_FOR_ENGINES(Semaphores);
 
 // What is refused before anything is opened, and units that are files.
-class FileSemaphores : public Law {};
+class FileSemaphores : public Law {
+ protected:
+  // Until the lock of that name is that process's.
+  void see_held(const std::string& name, std::int64_t pid) {
+    FileLock look(name, options());
+    const auto give_up = std::chrono::steady_clock::now() + stuck;
+    for (;;) {
+      const auto holder = look.holder();
+      if (holder && holder->pid == pid) return;
+      ASSERT_LT(std::chrono::steady_clock::now(), give_up) << name << " is not held by " << pid;
+      std::this_thread::yield();
+    }
+  }
+  void see_waiting(const std::string& name, std::size_t count) {
+    FileLock look(name, options());
+    const auto give_up = std::chrono::steady_clock::now() + stuck;
+    while (look.waiters().size() != count) {
+      ASSERT_LT(std::chrono::steady_clock::now(), give_up);
+      std::this_thread::yield();
+    }
+  }
+};
 LOCKFILE_FOR_MAIN_VARIANTS(FileSemaphores);
 INSTANTIATE_TEST_SUITE_P(kernel, FileSemaphores, ::testing::Values(variant_named("kernel"), variant_named("flock")),
                          [](const auto& each) { return std::string(each.param.name); });
@@ -106,6 +127,68 @@ TEST_P(Semaphores, wake_who_waits_for_many_when_enough_have_been_given_back) {
   other.kill();
   waiter.join();
   EXPECT_TRUE(granted);
+}
+
+TEST_P(FileSemaphores, are_not_kept_from_who_asks_for_many_by_those_who_ask_for_few) {
+  Semaphore semaphore = test_semaphore(path(), 3, options());
+  Peer one(peer_arguments());
+  Peer other(peer_arguments());
+  ASSERT_EQ(one.ask("units 1 3"), "held");
+  ASSERT_EQ(other.ask("units 1 3"), "held");
+  Peer many(peer_arguments());
+  many.tell("units 3 3");
+  see_held(path(), many.pid());
+  Peer few(peer_arguments());
+  few.tell("units 1 3");
+  see_waiting(path(), 1);
+  one.kill();
+  EXPECT_TRUE(many.is_silent());
+  EXPECT_TRUE(few.is_silent()) << "what was given back is for whoever has the right to be admitted";
+  other.kill();
+  EXPECT_EQ(many.answer(), "held");
+  EXPECT_TRUE(few.is_silent());
+  many.kill();
+  EXPECT_EQ(few.answer(), "held");
+}
+
+// The right is a lock like any other, and may be broken by force while its holder collects.
+TEST_P(FileSemaphores, whose_right_is_broken_are_collected_anew) {
+  Semaphore semaphore = test_semaphore(path(), 2, options());
+  Peer one(peer_arguments());
+  ASSERT_EQ(one.ask("units 1 2"), "held");
+  Peer both(peer_arguments());
+  both.tell("units 2 2");
+  see_held(path(), both.pid());
+  see_held(path() + ".2", both.pid());
+  Peer few(peer_arguments());
+  few.tell("units 1 2");
+  see_waiting(path(), 1);
+  FileLock right(path(), options());
+  if (is_kernel(GetParam())) {
+    EXPECT_EQ(code_of([&] { right.break_lock(); }), errc::cannot_break);
+    EXPECT_TRUE(few.is_silent());
+    one.kill();
+    EXPECT_EQ(both.answer(), "held");
+    return;
+  }
+  EXPECT_TRUE(right.break_lock());
+  // It gives back what it had collected, and whoever is next in line is served.
+  EXPECT_EQ(few.answer(), "held");
+  EXPECT_TRUE(both.is_silent());
+  one.kill();
+  EXPECT_TRUE(both.is_silent());
+  few.kill();
+  EXPECT_EQ(both.answer(), "held");
+}
+
+TEST_P(FileSemaphores, that_are_held_stay_when_the_right_is_broken) {
+  Semaphore semaphore = test_semaphore(path(), 2, options());
+  const auto one = semaphore.acquire(1, 0s);
+  FileLock right(path(), options());
+  EXPECT_FALSE(right.break_lock()) << "nobody has it who has collected all";
+  EXPECT_TRUE(one.i_am_locking());
+  Peer other(peer_arguments());
+  EXPECT_EQ(other.ask("units 1 2"), "held");
 }
 
 TEST_P(FileSemaphores, of_a_parent_are_not_its_childs) {
