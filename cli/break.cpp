@@ -1,4 +1,5 @@
-// `lockctl break`: removes a lock whose holder is proved dead, or, when told to, whoever's it is.
+// `lockctl break`: removes a lock whose holder is proved dead, or, when told to, one whose lease has expired, or
+// whoever's it is.
 #include "address.hpp"
 #include "commands.hpp"
 #include "exit_status.hpp"
@@ -9,8 +10,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
 #include <memory>
 #include <optional>
+#include <string_view>
+#include <thread>
 
 namespace lockctl {
 namespace {
@@ -19,8 +24,12 @@ struct BreakOptions {
   std::string path;
   bool force = false;
   bool foreign = false;
+  bool expired = false;
   std::string scheme = "auto";
 };
+
+// Between a look and the next one.
+constexpr std::chrono::milliseconds a_moment(10);
 
 constexpr std::string_view ends_with_its_holder =
     "a kernel lock is never stale, and nobody can break it: it ends with the process that holds it";
@@ -64,6 +73,34 @@ int break_stale(lockfile::Lock& lock, const BreakOptions& options) {
                              : "it is not proved dead; '--force' breaks it all the same, and does not stop it");
 }
 
+// Nobody writes down when a lease ends: it is over when it was seen, not renewed, for so long as it lasts and a margin.
+int break_expired(lockfile::Lock& lock, const BreakOptions& options) {
+  const auto first = lock.holder();
+  if (!first) {
+    return is_free(options);
+  }
+  if (lock.break_stale()) {
+    return broken(options, *first);
+  }
+  if (!first->lease_left) {
+    return refuse(options, *first, "it has no lease that could expire; '--force' breaks it all the same");
+  }
+  const auto end = std::chrono::steady_clock::now() + *first->lease_left;
+  for (auto now = lock.holder();; now = lock.holder()) {
+    if (!now) {
+      return is_free(options);
+    }
+    if (now->expired && lock.break_expired()) {
+      return broken(options, *now);
+    }
+    const bool renewed = now->lease_left && std::chrono::steady_clock::now() + *now->lease_left > end + a_moment;
+    if (now->nonce != first->nonce || now->number != first->number || !now->lease_left || renewed) {
+      return refuse(options, *now, "it has not expired: it was renewed, or acquired anew, while it was watched");
+    }
+    std::this_thread::sleep_for(std::max<std::chrono::nanoseconds>(*now->lease_left, a_moment));
+  }
+}
+
 int break_by_force(lockfile::Lock& lock, const BreakOptions& options) {
   // Breaks the very hold that was looked at, so that what is said is what was done. Under contention that one may be
   // gone by then, and the next one is meant.
@@ -105,6 +142,9 @@ int break_by_force(lockfile::Lock& lock, const BreakOptions& options) {
 int break_it(const BreakOptions& options) {
   try {
     const auto lock = open_lock(options.path, {.scheme = options.scheme});
+    if (options.expired) {
+      return break_expired(*lock, options);
+    }
     return options.force ? break_by_force(*lock, options) : break_stale(*lock, options);
   } catch (const lockfile::Error& error) {
     say(error.what());
@@ -127,15 +167,21 @@ void add_break(CLI::App& app, Action& chosen) {
   CLI::Option* const force =
       break_app->add_flag("--force", options->force, "break it whoever holds it; the holder is not stopped");
   break_app->add_flag("--foreign", options->foreign, "break other programs' locks too; needs --force")->needs(force);
+  break_app
+      ->add_flag("--expired", options->expired,
+                 "break it also when its lease is over, which takes as long as the lease to see")
+      ->excludes(force);
   add_scheme(*break_app, options->scheme);
   break_app->footer(
       R"(Exit status: 0 it is free now; 75 refused: it is held, and by whom; 74 it cannot be removed; 69 there is no way
 to break it safely: on this file system, or because it is a kernel lock.
-A stale lock need not be broken by hand: the next 'lockctl run' takes it over. A holder that is broken by force goes on
-with its work; it learns of it when it releases.
+A stale lock need not be broken by hand: the next 'lockctl run' takes it over, and so does one that waits for as long as
+a lease lasts. With '--expired' the lock is watched for that long; one that is renewed meanwhile is refused. A holder
+that is broken by force goes on with its work; it learns of it when it releases.
 
-Example:
-  lockctl break /var/spool/app)");
+Examples:
+  lockctl break /var/spool/app
+  lockctl break --expired /mnt/shared/app)");
   break_app->callback([options, &chosen] {
     settle(options->path, options->scheme);
     chosen = [options] { return break_it(*options); };

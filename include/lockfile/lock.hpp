@@ -102,6 +102,11 @@ class Lock {
   /// Removes the lock only if its holder is proved dead. True when it did.
   bool break_stale();
   bool break_stale(std::error_code& ec) noexcept;
+  /// Removes the lock only if its lease is over by what this object has seen of it: an earlier look of it (`holder()`)
+  /// has shown the same hold, not renewed since, at least its lease and a margin ago (`Holder::lease_left`). True when
+  /// it did. Throws `LockFailed` with `errc::cannot_break` where byte locks do not reach the holder's host.
+  bool break_expired();
+  bool break_expired(std::error_code& ec) noexcept;
 
   // --- who holds ---
 

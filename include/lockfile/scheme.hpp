@@ -170,6 +170,7 @@ enum class Proof : std::uint8_t {
   stale,    ///< only when its holder is proved dead
   forced,   ///< whoever holds with this nonce and number
   foreign,  ///< another program's lock, whichever stands there now
+  expired,  ///< only when its lease is over, by what this scheme object has seen of it
 };
 
 class Scheme {

@@ -556,6 +556,7 @@ Outcome Engine::break_hold(const Holder& hold, Proof proof, bool& broken) {
   const auto give_up = system.now() + std::chrono::seconds(1);
   os::Backoff moments(std::chrono::milliseconds(1), std::chrono::milliseconds(20));
   broken = false;
+  if (proof == Proof::expired && !traits_.lease) return {};
   for (;;) {
     std::error_code error;
     {

@@ -258,6 +258,12 @@ bool Lock::break_stale() {
 bool Lock::break_stale(std::error_code& ec) noexcept {
   return break_quietly([&](bool& broken) { return engine_->break_hold({}, Proof::stale, broken); }, ec);
 }
+bool Lock::break_expired() {
+  return break_or_raise(*engine_, [&](bool& broken) { return engine_->break_hold({}, Proof::expired, broken); });
+}
+bool Lock::break_expired(std::error_code& ec) noexcept {
+  return break_quietly([&](bool& broken) { return engine_->break_hold({}, Proof::expired, broken); }, ec);
+}
 
 std::vector<Waiter> Lock::waiters() const {
   std::vector<Waiter> now;

@@ -16,6 +16,7 @@ using std::string;
 
 constexpr int cannot_create = 73;
 constexpr int usage = 64;
+constexpr int conflict = 75;
 // Not too short for a busy machine to renew in time.
 const string ttl = "3s";
 
@@ -98,6 +99,40 @@ TEST(lease, of_a_lockctl_that_stands_still_runs_out) {
   const int status = peer.wait();
   EXPECT_TRUE(status == 128 + SIGTERM || status == 128 + SIGKILL) << status;
   EXPECT_TRUE(has(peer.errors(), "lost 'x.lock'")) << peer.errors();
+}
+
+TEST(lease, that_has_expired_is_broken_by_who_has_watched_it) {
+  const Directory here;
+  Peer peer(lockctl_start(here, {"run", "x", "--lease", "500ms", "--", "sh", "-c", "echo in; exec sleep 1000"}));
+  EXPECT_EQ(peer.line(), "in");
+  peer.signal(SIGSTOP);
+  EXPECT_EQ(lockctl(here, {"break", "x"}).status, conflict) << "it lives";
+  const Result broken = lockctl(here, {"break", "x", "--expired"});
+  EXPECT_EQ(broken.status, 0) << broken.errors;
+  EXPECT_TRUE(has(broken.out, "broke 'x.lock': it was ")) << broken.out;
+  EXPECT_TRUE(has(lockctl(here, {"break", "x", "--expired"}).out, "'x.lock' is free"));
+  peer.signal(SIGCONT);
+  const int status = peer.wait();
+  EXPECT_TRUE(status == 128 + SIGTERM || status == 128 + SIGKILL) << status;
+}
+
+TEST(lease, that_is_renewed_is_not_broken_as_expired) {
+  const Directory here;
+  HeldLock held(here, "x", {"--lease", ttl});
+  const Result refused = lockctl(here, {"break", "x", "--expired"});
+  EXPECT_EQ(refused.status, conflict);
+  EXPECT_TRUE(has(refused.errors, "it has not expired: it was renewed")) << refused.errors;
+  EXPECT_EQ(held.let_go(), 0);
+}
+
+TEST(lease, that_is_none_does_not_expire) {
+  const Directory here;
+  HeldLock held(here, "x", {});
+  const Result refused = lockctl(here, {"break", "x", "--expired"});
+  EXPECT_EQ(refused.status, conflict);
+  EXPECT_TRUE(has(refused.errors, "it has no lease that could expire")) << refused.errors;
+  EXPECT_EQ(lockctl(here, {"break", "x", "--expired", "--force"}).status, usage);
+  EXPECT_EQ(held.let_go(), 0);
 }
 
 TEST(lease, of_a_lockctl_that_is_killed_kills_the_command) {

@@ -162,6 +162,46 @@ TEST_P(Leases, whoever_has_seen_it_run_out_takes_it_over) {
   EXPECT_TRUE(waiter.is_locked());
 }
 
+TEST_P(Leases, whoever_has_seen_it_run_out_may_break_it) {
+  FileLock holder(path(), leased());
+  FileLock breaker(path(), options());
+  holder.acquire();
+  pass(5 * ttl);
+  EXPECT_FALSE(breaker.break_expired()) << "it has seen nothing before";
+  pass(patience() - 1ns);
+  EXPECT_FALSE(breaker.break_expired());
+  EXPECT_TRUE(breaker.is_locked());
+  pass(1ns);
+  EXPECT_TRUE(breaker.break_expired());
+  EXPECT_FALSE(breaker.is_locked());
+  EXPECT_FALSE(breaker.break_expired());
+  EXPECT_THROW(holder.release(), NotLocked);
+}
+
+TEST_P(Leases, a_break_of_the_expired_spares_what_is_renewed_or_acquired_anew) {
+  FileLock holder(path(), leased());
+  FileLock breaker(path(), options());
+  holder.acquire();
+  EXPECT_TRUE(breaker.is_locked());
+  pass(ttl - 1ms);
+  holder.renew();
+  pass(ttl - 1ms);
+  EXPECT_FALSE(breaker.break_expired());
+  EXPECT_TRUE(holder.i_am_locking());
+  holder.release();
+  holder.acquire();
+  pass(ttl - 1ms);
+  EXPECT_FALSE(breaker.break_expired());
+  EXPECT_TRUE(holder.i_am_locking());
+  holder.release();
+  FileLock for_ever_held(path(), options());
+  for_ever_held.acquire();
+  EXPECT_FALSE(breaker.break_expired());
+  pass(1000 * ttl);
+  EXPECT_FALSE(breaker.break_expired());
+  EXPECT_TRUE(for_ever_held.i_am_locking());
+}
+
 TEST_P(Leases, who_takes_over_needs_no_lease) {
   FileLock holder(path(), leased());
   FileLock waiter(path(), options());

@@ -208,6 +208,9 @@ std::error_code LockFileScheme::break_once(const Holder& hold, Proof proof, bool
   if (proof == Proof::stale) {
     if (look.judgement.verdict != Verdict::dead) return errc::not_locked;
     removal = word.break_stale(look);
+  } else if (proof == Proof::expired) {
+    if (!look.expired) return errc::not_locked;
+    removal = word.break_expired(look);
   } else {
     const bool this_one = proof == Proof::forced;
     // Whoever has it mapped would go on in what was removed.
