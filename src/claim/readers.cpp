@@ -312,13 +312,18 @@ Word::Ending Word::leave(Claim& claim, const std::string& group) const {
     // Whoever comes next finds the mark and clears the entry.
     const os::Status marked = claim.give_up();
     ending.claim_gone = true;
-    if (marked != 0) ending.error = marked;
+    // Where it was but memory for a name that was missing, the mark is an end like any other.
+    if (marked != 0 || ending.error == ENOMEM) ending.error = marked;
     return ending;
   }
   // Refused while others are in. Dead ones among them are cleared by whoever is kept out by them.
   if (system().remove_directory(directory_->descriptor(), group.c_str()) != 0) return ending;
-  const Look look = this->look(nullptr, nullptr, Into::word);
-  if (look.group && look.group->directory == group) (void)remove_group(look, true);  // or whoever comes next
+  try {
+    const Look look = this->look(nullptr, nullptr, Into::word);
+    if (look.group && look.group->directory == group) (void)remove_group(look, true);
+  } catch (const std::bad_alloc&) {
+    return ending;  // a group without a directory is removed by whoever comes next
+  }
   return ending;
 }
 

@@ -389,8 +389,12 @@ Word::Ending Word::release(Claim& claim, Held& held) const {
   ending.claim_gone = true;
   if (claim.record().mode != Mode::exclusive && held.form == Form::file) {
     // REMOVE was the second reader's, who has made a group with an entry of ours.
-    const auto group = group_of(claim);
-    if (group.ok() && !group.value.empty()) (void)leave(claim, group.value);
+    try {
+      const auto group = group_of(claim);
+      if (group.ok() && !group.value.empty()) (void)leave(claim, group.value);
+    } catch (const std::bad_alloc&) {
+      ending.claim_gone = true;  // what is marked there is cleared by whoever comes next
+    }
   }
   const bool only_in_turn = error == 0 && os::cause_of(os::Call::try_lock, locked) == os::Cause::contention;
   ending.error = marked != 0 ? marked : only_in_turn ? 0 : error != 0 ? error : locked;

@@ -230,6 +230,23 @@ TEST_P(MemoryOf, a_look_or_break_that_is_missing_is_told) {
   EXPECT_EQ(told, errc::not_locked);
 }
 
+TEST_P(MemoryOf, a_release_of_what_was_broken_says_so_without_any) {
+  TestLock lock(path(), options());
+  std::error_code code;
+  const auto lose_it = [&] {
+    lock.acquire(0s);
+    elsewhere([&] { EXPECT_TRUE(TestLock(path(), options()).break_lock()); });
+  };
+  lose_it();
+  with_each_allocation_refused([&] { lock.release(code); },
+                               [&](long at, bool /*refused*/) {
+                                 SCOPED_TRACE(at);
+                                 EXPECT_EQ(code, errc::not_locked);
+                                 lose_it();
+                               });
+  lock.release(code);
+}
+
 class MemoryOfMany : public MemoryOf {};
 INSTANTIATE_TEST_SUITE_P(every, MemoryOfMany,
                          ::testing::Values(variant_named("link"), variant_named("mkdir"), variant_named("kernel")),
@@ -258,6 +275,36 @@ TEST_P(MemoryOfMany, units_that_is_missing_gives_all_of_them_or_none) {
                                  units = wanted.acquire(2, 0s);
                                  EXPECT_EQ(units.size(), 2U) << "a unit was not given back";
                                });
+}
+
+// A hold that has ended is told as such, whatever it took.
+TEST_P(MemoryOfMany, a_release_that_is_missing_is_one_all_the_same) {
+  for (const Mode mode : {Mode::exclusive, Mode::shared}) {
+    for (const bool in_a_group : {false, true}) {
+      if (in_a_group && mode == Mode::exclusive) continue;
+      TestLock lock(path(), options());
+      Options one_identity = options();
+      one_identity.threaded = false;
+      TestLock other(path(), one_identity);
+      std::error_code code;
+      const auto begin = [&] {
+        lock.acquire(mode, 0s);
+        if (in_a_group) elsewhere([&] { other.acquire(mode, 0s); });
+      };
+      begin();
+      with_each_allocation_refused([&] { lock.release(code); },
+                                   [&](long at, bool /*refused*/) {
+                                     SCOPED_TRACE(at);
+                                     EXPECT_FALSE(code) << code.message();
+                                     EXPECT_FALSE(lock.i_am_locking());
+                                     if (in_a_group) elsewhere([&] { other.release(); });
+                                     EXPECT_FALSE(another_tries()) << "the hold was not ended";
+                                     begin();
+                                   });
+      lock.release();
+      if (in_a_group) elsewhere([&] { other.release(); });
+    }
+  }
 }
 
 TEST_P(MemoryOfMany, locks_that_is_missing_gives_all_of_them_or_none) {

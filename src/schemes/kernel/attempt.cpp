@@ -273,7 +273,7 @@ std::error_code KernelAttempt::release() noexcept {
     const auto now = scheme_.holders(why);
     return why || now.empty() ? errc::not_locked : errc::not_my_lock;
   } catch (const std::bad_alloc&) {
-    return std::make_error_code(std::errc::not_enough_memory);
+    return errc::not_locked;  // by us; whether somebody else has it by now cannot be told
   }
 }
 

@@ -80,17 +80,18 @@ Step LockFileAttempt::step() noexcept {
   try {
     return try_step();
   } catch (const std::bad_alloc&) {
-    if (may_stand_) give_up_claim();
+    if (may_stand_) (void)give_up_claim();  // refused, what stands is ours until this process ends
     return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
   }
 }
 
 // Needs no memory: whoever comes next finds the mark in what stands, if anything does, and removes it.
-void LockFileAttempt::give_up_claim() noexcept {
+os::Status LockFileAttempt::give_up_claim() noexcept {
   may_stand_ = false;
-  if (!claim_) return;
-  (void)claim_->give_up();  // refused, what stands is ours until this process ends
+  if (!claim_) return 0;
+  const os::Status marked = claim_->give_up();
   lose_claim();
+  return marked;
 }
 
 Step LockFileAttempt::try_step() {
@@ -521,29 +522,38 @@ bool LockFileAttempt::pass_to(std::int64_t thread) noexcept {
 
 std::error_code LockFileAttempt::end_hold() noexcept {
   may_stand_ = false;
+  const bool over = lease_is_over();
+  claim::Word::Ending ending;
   try {
-    const bool over = lease_is_over();
-    const claim::Word::Ending ending = word_->release(*claim_, held_);
+    ending = word_->release(*claim_, held_);
     if (ending.claim_gone) {
       lose_claim();
     } else {
       scheme_.keep_claim(std::move(claim_));
     }
-    // Also when nobody had taken it over yet: it was not ours any more.
-    if (!ending.lost && ending.error == 0) return over ? make_error_code(errc::not_locked) : std::error_code{};
-    return ending.lost ? whose_it_is() : os::code_of(ending.error);
   } catch (const std::bad_alloc&) {
-    give_up_claim();
-    return std::make_error_code(std::errc::not_enough_memory);
+    // Nothing has been removed until here. So whether it is ours can still be told, and the mark ends it.
+    const auto still = word_->still_held(*claim_, held_);
+    ending.lost = still.ok() && !still.value;
+    const os::Status marked = give_up_claim();
+    ending.error = still.ok() ? marked : still.error;
   }
+  if (ending.lost) return whose_it_is();
+  if (ending.error != 0) return os::code_of(ending.error);
+  // Also when nobody had taken it over yet: it was not ours any more.
+  return over ? make_error_code(errc::not_locked) : std::error_code{};
 }
 
 // Of a hold that is not ours any more.
-std::error_code LockFileAttempt::whose_it_is() const {
-  const Look look = word_->look(nullptr);
-  const bool nobody = look.state == Look::State::free || look.state == Look::State::vacant ||
-                      (look.state == Look::State::held && look.judgement.verdict == Verdict::dead);
-  return nobody ? errc::not_locked : errc::not_my_lock;
+std::error_code LockFileAttempt::whose_it_is() const noexcept {
+  try {
+    const Look look = word_->look(nullptr);
+    const bool nobody = look.state == Look::State::free || look.state == Look::State::vacant ||
+                        (look.state == Look::State::held && look.judgement.verdict == Verdict::dead);
+    return nobody ? errc::not_locked : errc::not_my_lock;
+  } catch (const std::bad_alloc&) {
+    return errc::not_locked;  // by us; whether somebody else has it by now cannot be told
+  }
 }
 
 bool LockFileAttempt::still_held(std::error_code& why) noexcept {

@@ -76,10 +76,10 @@ class LockFileAttempt final : public Attempt {
   [[nodiscard]] std::optional<Step> held_by_us(Failed& failed);
   [[nodiscard]] std::optional<Step> drop_unknown_beginning(Failed& failed);
   [[nodiscard]] bool lease_is_over() const noexcept;
-  [[nodiscard]] std::error_code whose_it_is() const;
+  [[nodiscard]] std::error_code whose_it_is() const noexcept;
   void sweep_once() noexcept;
   [[nodiscard]] std::error_code end_hold() noexcept;
-  void give_up_claim() noexcept;
+  os::Status give_up_claim() noexcept;
   void rest() noexcept;
   void lose_claim() noexcept;
   [[nodiscard]] os::System& system() const noexcept { return claim_->directory().system(); }

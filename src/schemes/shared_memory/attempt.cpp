@@ -219,7 +219,7 @@ std::error_code Attempt::release() noexcept {
         std::any_of(now.begin(), now.end(), [](const Holder& each) { return each.verdict != Verdict::dead; });
     return somebody ? errc::not_my_lock : errc::not_locked;
   } catch (const std::bad_alloc&) {
-    return std::make_error_code(std::errc::not_enough_memory);
+    return errc::not_locked;  // by us; whether somebody else has it by now cannot be told
   }
 }
 
