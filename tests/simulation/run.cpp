@@ -913,7 +913,7 @@ void Script::pause() {
   check_gone();
 }
 
-void Script::sleep(std::chrono::milliseconds how_long) {
+void Script::sleep(std::chrono::nanoseconds how_long) {
   (void)run_.wait(*self_.process, {}, run_.world().peek_now() + how_long);
   check_gone();
 }

@@ -311,7 +311,7 @@ class Script {
   /// A step in which nothing happens but that others may go on.
   void pause();
   /// Lets time pass.
-  void sleep(std::chrono::milliseconds how_long);
+  void sleep(std::chrono::nanoseconds how_long);
   [[nodiscard]] os::System& system() { return self_.process->system; }
   [[nodiscard]] Lock& lock();
   void drop_lock() { lock_.reset(); }
