@@ -10,8 +10,18 @@
 
 namespace lockfile::schemes {
 
+class FileAttempt : public Attempt {
+ public:
+  /// A step of somebody who lines up when it is blocked, and then steps again: if whoever is in the way could only be
+  /// told by a look at many, it is blocked without it, and without anything to sleep on. So the way into the line takes
+  /// as long as ever, however many hold.
+  [[nodiscard]] virtual Step step_before_line() noexcept { return step(); }
+};
+
 class FileScheme : public Scheme {
  public:
+  [[nodiscard]] virtual std::unique_ptr<FileAttempt> file_attempt(const Request& request) = 0;
+  [[nodiscard]] std::unique_ptr<Attempt> attempt(const Request& request) final { return file_attempt(request); }
   /// The directory that the path names now, opened anew only if it is another one. Error: `value` is null.
   [[nodiscard]] virtual os::Result<std::shared_ptr<claim::Directory>> resolve() = 0;
   /// The one that was found last, without a look; null: none yet.

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <thread>
 
 namespace lockfile::testing {
@@ -98,6 +99,36 @@ TEST_P(Line, is_kept_in_the_order_in_which_they_came) {
     for (std::size_t other = i + 1; other < peers.size(); ++other) EXPECT_TRUE(peers[other]->is_silent()) << other;
     EXPECT_EQ(peers[i]->ask("release"), "released");
   }
+}
+
+// Whoever is on its way is overtaken by all who come meanwhile.
+TEST_P(Line, is_entered_without_a_look_at_each_reader) {
+  IF_ORDERED;
+  if (!can_share()) return;
+  const auto opened_on_the_way = [&](std::size_t readers) {
+    std::vector<std::unique_ptr<FileLock>> together;
+    for (std::size_t i = 0; i < readers; ++i) {
+      together.push_back(std::make_unique<FileLock>(path(), options()));
+      together.back()->lock_shared();
+    }
+    int opened = 0;
+    std::optional<int> on_the_way;
+    in_.system().before = [&](os::Call call) {
+      if (call == os::Call::make_fifo && !on_the_way) on_the_way = opened;
+      if (call == os::Call::open) ++opened;
+      return 0;
+    };
+    in_another_thread([&] {
+      FileLock writer(path(), options());
+      EXPECT_EQ(code_of([&] { writer.acquire(1ms); }), errc::timed_out);
+    });
+    in_.system().before = nullptr;
+    return on_the_way.value_or(-1);
+  };
+  (void)opened_on_the_way(2);  // what a file system can do is tried out once
+  const int with_two = opened_on_the_way(2);
+  EXPECT_GE(with_two, 0) << "it never lined up";
+  EXPECT_EQ(opened_on_the_way(12), with_two);
 }
 
 TEST_P(Line, tells_who_waits) {

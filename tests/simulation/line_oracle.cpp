@@ -10,7 +10,8 @@ namespace lockfile::simulation {
 
 using claim::Line;
 
-void LineOracle::changed(const Participant& by, std::size_t word, std::uint64_t before, std::uint64_t after) {
+void LineOracle::changed(const Participant& by, std::size_t word, std::uint64_t before, std::uint64_t after,
+                         std::size_t step) {
   constexpr std::size_t first_place = Line::header_words + claim::Queue::words_before;
   constexpr std::size_t first_slot = first_place + claim::Queue::slots;
   if (word >= first_slot) {
@@ -23,16 +24,35 @@ void LineOracle::changed(const Participant& by, std::size_t word, std::uint64_t 
   const claim::Place place{static_cast<std::uint32_t>(slot), after};
   constexpr std::uint64_t counts = 2;  // standing, or passed
   if ((after & counts) != 0 && !place.passed()) {
-    standing_[slot] = {place.number(), owners_[slot], {}, !signs_};
+    standing_[slot] = {place.number(), owners_[slot], place.mode(), step, {}, !signs_};
+    last_[owners_[slot]] = {place.number(), step};
   } else {
     standing_.erase(slot);
   }
 }
 
-void LineOracle::gave_sign(const Participant& by) {
+void LineOracle::gave_sign(const Participant& by, std::size_t step) {
   for (auto& [slot, each] : standing_) {
-    if (each.by == &by) each.sign_given = true;
+    if (each.by != &by || each.sign_given) continue;
+    each.sign_given = true;
+    each.since = step;
   }
+}
+
+// A reader that called before the writer stood may be in first, and one that stood before it.
+std::string LineOracle::reads(const Participant& by) const {
+  if (overtaking_allowed_) return {};
+  const auto last = last_.find(&by);
+  const bool stood = last != last_.end() && last->second.since >= by.asked;
+  for (const auto& [slot, each] : standing_) {
+    const Participant* const waits = each.by;
+    if (each.mode != Mode::exclusive || waits == nullptr || waits == &by || !each.sign_given) continue;
+    if (waits->stopped || waits->state == Participant::State::gone) continue;
+    if (stood ? each.number < last->second.number : each.since < by.asked) {
+      return by.name + " came to read before " + waits->name + ", which stood in line to write when it called";
+    }
+  }
+  return {};
 }
 
 std::string LineOracle::entered(const Participant& by) {

@@ -513,12 +513,12 @@ void Run::word_made() {
 void Run::mapped_word_changed(const os::SharedWord& changed, std::uint64_t before, std::uint64_t after) {
   if (current_ == nullptr || phase_ != Phase::exploring) return;
   if (const auto at = world_.word_of_file(changed, claim::Line::words)) {
-    line_oracle_.changed(*current_, *at, before, after);
+    line_oracle_.changed(*current_, *at, before, after, steps_);
   }
   namespace shm = schemes::shared_memory;
   const auto at = world_.word_of_file(changed, shm::words_for(shm::first_slots));
   const auto turn = [](std::uint64_t raw) { return shm::LockWord::decode(raw).turn; };
-  if (at == shm::header::word && turn(before) != turn(after)) line_oracle_.gave_sign(*current_);
+  if (at == shm::header::word && turn(before) != turn(after)) line_oracle_.gave_sign(*current_, steps_);
   const auto is_held = [](std::uint64_t raw) { return shm::LockWord::decode(raw).is_held(); };
   if (at == shm::header::word && !is_held(before) && is_held(after)) violated(line_oracle_.entered(*current_));
 }
@@ -742,6 +742,7 @@ bool Script::acquire_as(std::string_view verb, const Wait& wait, std::optional<s
     run_.violated("nobody kept " + self_.name + " out, and it was refused the lock");
   }
   if (granted) {
+    if (self_.mode == Mode::shared) run_.violated(run_.line_oracle().reads(self_));
     const std::size_t published = self_.published;
     const std::uint64_t fence = lock.fence();
     in_section([&] {

@@ -69,6 +69,12 @@ void add_living(std::vector<Scenario>& all, const Form& form) {
   add("line_of_two", "one holds, two line up", together(form, {pair, pair, pair}));
   add("line_of_readers", "a writer, and two readers line up", together(form, {pair, read, read}));
   add("line_of_a_writer", "a reader, a writer and another reader line up", together(form, {read, pair, read}));
+  const auto read_again = [](Script& me) {
+    read(me);
+    read(me);
+  };
+  add("line_readers_come_again", "two read twice each, while another waits to write",
+      together(form, {read_again, pair, read_again}));
   add("line_greedy", "one takes the lock three times in a row, while another waits",
       together(form, {[](Script& me) {
                         me.pair();

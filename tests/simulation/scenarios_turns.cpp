@@ -116,6 +116,29 @@ void add_stopped(std::vector<Scenario>& all, const Form& form, const std::functi
                       }}));
 }
 
+void add_readers_that_come_again(std::vector<Scenario>& all, const Form& form,
+                                 const std::function<Scenario(Scenario)>& made) {
+  // By the oracle of order.
+  all.push_back(made({.name = "turns_reader_again/" + form.name,
+                      .says = "a writer lines up behind a reader; another one that has been in comes again",
+                      .set = [form](Run& run) {
+                        const auto reading = [](std::function<void(Script&)> script) {
+                          return [script = std::move(script)](Script& me) {
+                            me.in_mode(Mode::shared);
+                            script(me);
+                          };
+                        };
+                        run.participant("A", by(form, reading([](Script& me) {
+                                                  me.pair();  // at its release it sees that nobody waits
+                                                  me.sleep(10ms);
+                                                  me.pair();
+                                                })));
+                        run.participant("B", by(form, reading(hold)));
+                        run.participant("W", by(form, from(5ms, pair)));
+                      }}));
+  all.back().wakes_by_events = false;  // the reader stands behind the writer, which others keep out
+}
+
 void add_broken(std::vector<Scenario>& all, const Form& form, const std::function<Scenario(Scenario)>& made) {
   all.push_back(made({.name = "turns_broken/" + form.name,
                       .says = "a holder is stopped, perhaps before it has left the line, and broken by force; the one "
@@ -144,17 +167,21 @@ void add_turns(std::vector<Scenario>& all) {
       Form{"link", "link", {.lines = true}},
       Form{"mkdir", "mkdir", {.lines = true}},
       Form{"byte", "kernel", {.lines = true}},
+      Form{"shm", "shm", {.lines = true}},
   };
   for (const Form& form : in_line) {
     const bool kernel = form.scheme == "kernel";
+    const bool shm = form.scheme == "shm";
     const auto made = [&](Scenario story) {
       story.kind = form.kind;
       story.wakes_by_events = !kernel;
-      // A kernel lock's file stays.
-      if (kernel) story.leaves = Scenario::Leaves::unknown;
+      // Their files stay.
+      if (kernel || shm) story.leaves = Scenario::Leaves::unknown;
       story.last_caller.scheme = form.scheme;
       return story;
     };
+    add_readers_that_come_again(all, form, made);
+    if (shm) continue;
     add_killed(all, form, made);
     if (kernel) continue;  // whose holds are published by no step on a name
     add_stopped(all, form, made);

@@ -22,7 +22,7 @@ class KernelLooks {
   std::optional<std::chrono::steady_clock::time_point> planned_;
 };
 
-class KernelAttempt final : public Attempt {
+class KernelAttempt final : public FileAttempt {
  public:
   KernelAttempt(KernelFileScheme& scheme, const Request& request);
   ~KernelAttempt() override;

@@ -70,7 +70,7 @@ Traits KernelFileScheme::traits() const noexcept {
   return traits;
 }
 
-std::unique_ptr<Attempt> KernelFileScheme::attempt(const Request& request) {
+std::unique_ptr<FileAttempt> KernelFileScheme::file_attempt(const Request& request) {
   kept_.reserve(most_kept);  // so that keeping one never needs memory
   return std::make_unique<KernelAttempt>(*this, request);
 }

@@ -88,7 +88,7 @@ class KernelFileScheme final : public FileScheme {
 
   [[nodiscard]] std::string_view name() const noexcept override { return to_string(lock_); }
   [[nodiscard]] Traits traits() const noexcept override;
-  [[nodiscard]] std::unique_ptr<Attempt> attempt(const Request& request) override;
+  [[nodiscard]] std::unique_ptr<FileAttempt> file_attempt(const Request& request) override;
   [[nodiscard]] std::vector<Holder> holders(std::error_code& why) override;
   /// `errc::cannot_break` for whoever holds: see above. Nothing is ever stale: the kernel unlocks what a dead process
   /// held.

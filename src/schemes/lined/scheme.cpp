@@ -18,15 +18,17 @@ constexpr std::size_t most_seats = 2;
 class LinedAttempt final : public Attempt {
  public:
   LinedAttempt(LinedScheme& scheme, const Request& request)
-      : scheme_(scheme), request_(request), inner_(scheme.inner_->attempt(request)) {}
+      : scheme_(scheme), request_(request), inner_(scheme.inner_->file_attempt(request)) {}
 
   Step step() noexcept override {
     try {
       if (turn_) return step_in_line();
       if (auto waits = behind_others()) return *std::move(waits);
-      Step step = inner_->step();
+      if (!request_.may_queue) return inner_->step();
+      Step step = inner_->step_before_line();
       auto* const blocked = std::get_if<Blocked>(&step);
-      if (blocked == nullptr || !request_.may_queue || !line_up()) return step;
+      if (blocked == nullptr) return step;
+      if (!line_up()) return inner_->step();
       by_ = std::move(blocked->by);
       return step_in_line();
     } catch (const std::bad_alloc&) {
@@ -86,7 +88,9 @@ class LinedAttempt final : public Attempt {
  private:
   // A newcomer does not pass those who wait. Nothing: nobody does, or they may be passed.
   std::optional<Step> behind_others() {
-    if (scheme_.order_ == Order::throughput || std::exchange(scheme_.nobody_waited_, false)) return std::nullopt;
+    // A look of before would let each of many readers go past a writer, one after the other.
+    const bool nobody_waited = std::exchange(scheme_.nobody_waited_, false) && request_.mode == Mode::exclusive;
+    if (scheme_.order_ == Order::throughput || nobody_waited) return std::nullopt;
     if (scheme_.inner_->sign_of_waiters() == 0) return std::nullopt;
     if (!scheme_.inner_->directory() && !scheme_.inner_->resolve().ok()) return std::nullopt;  // the step will tell
     claim::Queue* const queue = scheme_.queue();
@@ -214,7 +218,7 @@ class LinedAttempt final : public Attempt {
 
   LinedScheme& scheme_;
   Request request_;
-  std::unique_ptr<Attempt> inner_;
+  std::unique_ptr<FileAttempt> inner_;
   std::optional<claim::Turn> turn_;
   std::optional<Holder> by_;  // who was in the way at the last look
 };

@@ -3,16 +3,16 @@
 //
 //   step: does anybody stand in line? (looked at with the last release, or now)
 //         nobody: the inner step; granted: done, as if there were no line
-//                                 busy: take a place
+//                                 busy: take a place, before it is known who is in the way
 //         somebody: take a place (Order::fair)
 //   in line: first: the inner step; granted: drop the place
 //            else: sleep
 //   release: the inner release, then a look at the line and a token to the first in it
 //
 // What it costs where nobody waits: one look for the line's name with each release, and one with the first acquire of
-// an object. A newcomer that has not looked since may overtake who lines up meanwhile: once an object, for its next
-// release looks. Where the lock itself has a sign that somebody waits (FileScheme::sign_of_waiters), it is looked for
-// instead.
+// an object and each shared one. A newcomer to write that has not looked since may overtake who lines up meanwhile:
+// once an object, for its next release looks. Where the lock itself has a sign that somebody waits
+// (FileScheme::sign_of_waiters), it is looked for instead.
 //
 // Where there can be no line (a network file system, no FIFOs, a directory where one may not write, a full line)
 // waiters sleep as the inner scheme says, in no order.

@@ -85,6 +85,13 @@ Step LockFileAttempt::step() noexcept {
   }
 }
 
+Step LockFileAttempt::step_before_line() noexcept {
+  brief_ = true;
+  Step made = step();
+  brief_ = false;
+  return made;
+}
+
 // Needs no memory: whoever comes next finds the mark in what stands, if anything does, and removes it.
 os::Status LockFileAttempt::give_up_claim() noexcept {
   may_stand_ = false;
@@ -120,10 +127,11 @@ Step LockFileAttempt::try_step() {
         break;
     }
     if (!claim_) continue;  // somebody cleared it: another one
-    // A reader goes in without looking who is in.
+    // A reader goes in without looking who is in, and a writer goes in line.
     const bool shared = request_.mode != Mode::exclusive;
     Look look = scheme_.look_at(*word_, claim_.get(), &waits_.known(),
-                                shared ? claim::Word::Into::word : claim::Word::Into::group);
+                                shared || brief_ ? claim::Word::Into::word : claim::Word::Into::group);
+    if (!shared && brief_ && look.state == Look::State::held && look.group && !look.foreign) return Blocked{};
     may_stand_ = shared || look.own || look.state == Look::State::vacant;
     if (shared) {
       bool changed = false;

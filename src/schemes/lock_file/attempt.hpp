@@ -28,11 +28,12 @@ class Waits {
   std::optional<std::chrono::steady_clock::time_point> settle_at_;
 };
 
-class LockFileAttempt final : public Attempt {
+class LockFileAttempt final : public FileAttempt {
  public:
   LockFileAttempt(LockFileScheme& scheme, const Request& request) : scheme_(scheme), request_(request) {}
 
   Step step() noexcept override;
+  Step step_before_line() noexcept override;
   std::optional<Blocked> withdraw() noexcept override;
   std::error_code release() noexcept override;
   Step convert(Mode to) noexcept override;
@@ -89,6 +90,7 @@ class LockFileAttempt final : public Attempt {
   Request request_;
   std::unique_ptr<claim::Claim> claim_;
   std::optional<claim::Word> word_;
+  bool brief_ = false;      // the step is one before the line
   bool numbered_ = false;   // this attempt's number is in the record
   bool may_stand_ = false;  // W, or an entry in a group, may be our claim, though nobody has been told
   bool broke_stale_ = false;

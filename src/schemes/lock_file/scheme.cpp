@@ -48,7 +48,7 @@ std::string_view LockFileScheme::name() const noexcept {
   return trial.link_scheme_works() ? "link" : "mkdir";
 }
 
-std::unique_ptr<Attempt> LockFileScheme::attempt(const Request& request) {
+std::unique_ptr<FileAttempt> LockFileScheme::file_attempt(const Request& request) {
   return std::make_unique<LockFileAttempt>(*this, request);
 }
 

@@ -77,7 +77,7 @@ class LockFileScheme final : public FileScheme {
 
   [[nodiscard]] std::string_view name() const noexcept override;
   [[nodiscard]] Traits traits() const noexcept override { return lock_file_traits; }
-  [[nodiscard]] std::unique_ptr<Attempt> attempt(const Request& request) override;
+  [[nodiscard]] std::unique_ptr<FileAttempt> file_attempt(const Request& request) override;
   [[nodiscard]] std::vector<Holder> holders(std::error_code& why) override;
   std::error_code break_hold(const Holder& hold, Proof proof) noexcept override;
   void abandon() noexcept override;

@@ -9,7 +9,7 @@
 
 namespace lockfile::schemes::shared_memory {
 
-class Attempt final : public lockfile::Attempt {
+class Attempt final : public FileAttempt {
  public:
   Attempt(Scheme& scheme, const Request& request) : scheme_(scheme), request_(request) {}
 

@@ -28,7 +28,7 @@ Scheme::~Scheme() {
   for (const auto& each : kept_) leave(*each);
 }
 
-std::unique_ptr<lockfile::Attempt> Scheme::attempt(const Request& request) {
+std::unique_ptr<FileAttempt> Scheme::file_attempt(const Request& request) {
   return std::make_unique<Attempt>(*this, request);
 }
 

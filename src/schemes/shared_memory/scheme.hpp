@@ -84,7 +84,7 @@ class Scheme final : public FileScheme {
 
   [[nodiscard]] std::string_view name() const noexcept override { return "shm"; }
   [[nodiscard]] Traits traits() const noexcept override { return shared_memory::traits; }
-  [[nodiscard]] std::unique_ptr<lockfile::Attempt> attempt(const Request& request) override;
+  [[nodiscard]] std::unique_ptr<FileAttempt> file_attempt(const Request& request) override;
   [[nodiscard]] std::vector<Holder> holders(std::error_code& why) override;
   std::error_code break_hold(const Holder& hold, Proof proof) noexcept override;
   void abandon() noexcept override;
