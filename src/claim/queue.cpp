@@ -77,6 +77,8 @@ Mode Place::mode() const noexcept {
 
 bool Place::passed() const noexcept { return state_of(word) == passed_by; }
 
+bool Place::was_born_passed() const noexcept { return (word & born_passed) != 0; }
+
 Queue::Queue(os::System& system, os::SharedWord* first) : system_(system), first_(first) { seen_.reserve(slots); }
 
 std::size_t Queue::slots_used() noexcept {

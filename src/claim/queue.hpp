@@ -60,6 +60,8 @@ struct Place {
   /// Did those behind it go past it, since it did not move when it could? Then it is nobody's predecessor and stops no
   /// newcomer.
   [[nodiscard]] bool passed() const noexcept;
+  /// Was it so from the beginning?
+  [[nodiscard]] bool was_born_passed() const noexcept;
 };
 
 class Queue {

@@ -90,7 +90,7 @@ std::vector<Waiter> waiters_in(const Directory& directory, const Names& names,
     waiter.thread = each.owner.thread;
     waiter.program = each.owner.program;
     waiter.since = std::chrono::steady_clock::time_point(each.since);
-    waiter.passed = each.place.passed();
+    waiter.passed = each.place.passed() && !each.place.was_born_passed();
     waiter.this_process = each.owner.pid == self.pid && each.owner.namespaces == namespaces_of(self);
     waiters.push_back(std::move(waiter));
   }

@@ -139,6 +139,26 @@ void add_readers_that_come_again(std::vector<Scenario>& all, const Form& form,
   all.back().wakes_by_events = false;  // the reader stands behind the writer, which others keep out
 }
 
+void add_upgrades_in_time(std::vector<Scenario>& all, const Form& form, const std::function<Scenario(Scenario)>& made) {
+  all.push_back(made({.name = "turns_upgrade/" + form.name,
+                      .says = "one that is upgradable upgrades when the reader leaves, before it or after it; it is "
+                              "exclusive at once",
+                      .set = [form](Run& run) {
+                        run.participant("R", by(form, [](Script& me) {
+                                          me.in_mode(Mode::shared);
+                                          hold(me);
+                                        }));
+                        run.participant("U", by(form, [](Script& me) {
+                                          me.in_mode(Mode::upgradable);
+                                          if (!me.acquire()) return;
+                                          me.sleep(released);
+                                          if (!me.upgrade()) return;
+                                          if (me.run().time() > at_once) me.run().violated(stood);
+                                          me.release();
+                                        }));
+                      }}));
+}
+
 void add_broken(std::vector<Scenario>& all, const Form& form, const std::function<Scenario(Scenario)>& made) {
   all.push_back(made({.name = "turns_broken/" + form.name,
                       .says = "a holder is stopped, perhaps before it has left the line, and broken by force; the one "
@@ -181,6 +201,7 @@ void add_turns(std::vector<Scenario>& all) {
       return story;
     };
     add_readers_that_come_again(all, form, made);
+    add_upgrades_in_time(all, form, made);
     if (shm) continue;
     add_killed(all, form, made);
     if (kernel) continue;  // whose holds are published by no step on a name

@@ -121,6 +121,7 @@ std::vector<Form> forms_of_upgrades() {
   all.push_back({"link_private", "link", {.others_write = false}});
   all.push_back({"mkdir_private", "mkdir", {.others_write = false}});
   all.push_back({"kernel", "kernel", {}});
+  all.push_back({"shm", "shm", {.lines = true}});
   return all;
 }
 
@@ -243,6 +244,7 @@ void set_stage(Run& run, const Form& form, const Story& story) {
   std::vector<Participant*> all;
   char name = 'A';
   Host& here = run.host();
+  if (form.scheme == "shm") run.line_oracle().expect_signs();
   for (const Deed& each : story.deeds) {
     const std::string named(1, name++);
     all.push_back(&run.participant(run.process(here, named), named, by(form, each)));
@@ -259,17 +261,19 @@ void set_stage(Run& run, const Form& form, const Story& story) {
 
 void add_story(std::vector<Scenario>& all, const Form& form, const Story& story) {
   const bool kernel = form.scheme == "kernel";
+  const bool shm = form.scheme == "shm";
   if (story.breaks && kernel) return;
+  if (story.victim == To::host && shm) return;  // what is in memory is of one boot
   Options last;
-  if (kernel) last.scheme = form.scheme;
+  if (kernel || shm) last.scheme = form.scheme;
   const bool disturbed = story.victim != To::nobody || story.breaks;
   all.push_back({.name = std::string("upgrade_") + story.name + "/" + form.name,
                  .says = story.says,
                  .set = [form, story](Run& run) { set_stage(run, form, story); },
                  .kind = form.kind,
-                 .leaves = kernel      ? Scenario::Leaves::unknown
-                           : disturbed ? Scenario::Leaves::nothing_after_doctor
-                                       : Scenario::Leaves::nothing,
+                 .leaves = kernel || shm ? Scenario::Leaves::unknown
+                           : disturbed   ? Scenario::Leaves::nothing_after_doctor
+                                         : Scenario::Leaves::nothing,
                  .last_caller = last});
 }
 
@@ -278,7 +282,7 @@ void add_story(std::vector<Scenario>& all, const Form& form, const Story& story)
 void add_upgrades(std::vector<Scenario>& all) {
   for (const Form& form : forms_of_upgrades()) {
     for (const Story& story : stories()) add_story(all, form, story);
-    if (form.scheme == "kernel") continue;
+    if (form.scheme == "kernel" || form.scheme == "shm") continue;  // which have no fences, and other dead
     all.push_back({.name = "upgrade_fenced/" + form.name,
                    .says = "each exclusive hold has a larger number, upgraded ones too",
                    .set =

@@ -43,6 +43,8 @@ class LinedAttempt final : public Attempt {
   }
 
   std::error_code release() noexcept override {
+    leave_line(&claim::Turn::give_up);  // another thread of this identity may be waiting for its upgrade
+    tried_to_upgrade_ = false;
     const std::error_code error = inner_->release();
     scheme_.tell_first(LinedScheme::Sign::needed);
     return error;
@@ -50,6 +52,7 @@ class LinedAttempt final : public Attempt {
 
   // Who waits may be let in by what is less than it was.
   Step convert(Mode to) noexcept override {
+    if (to == Mode::exclusive && scheme_.inner_->has_sign()) return upgrade_in_line();
     Step step = inner_->convert(to);
     if (to != Mode::exclusive && std::holds_alternative<Granted>(step)) {
       scheme_.tell_first(LinedScheme::Sign::needed);
@@ -57,6 +60,8 @@ class LinedAttempt final : public Attempt {
     return step;
   }
   void end_conversion() noexcept override {
+    leave_line(&claim::Turn::give_up);
+    tried_to_upgrade_ = false;
     inner_->end_conversion();
     scheme_.tell_first(LinedScheme::Sign::needed);
   }
@@ -130,7 +135,45 @@ class LinedAttempt final : public Attempt {
     return Blocked{{}, {}, std::move(waiter)};
   }
 
-  bool line_up() {
+  // A lock that is a word in memory changes without an event. So whoever waits for the readers to leave takes a place
+  // that is passed from the beginning: it is before nobody, and is told of every release. The place and the sign before
+  // the look, each a full barrier: either the look sees that the reader has left, or the reader sees the sign.
+  //
+  //   upgrader: looks: R reads    place, sign   looks: R reads                     sleeps on its FIFO
+  //   R:                                                        leaves   the sign: tells those who were passed
+  Step upgrade_in_line() noexcept {
+    try {
+      constexpr int rounds = 8;  // each further one needs somebody to have taken the line away
+      for (int i = 0;; ++i) {
+        if (turn_) turn_->seat().fifo().drain();
+        Step step = inner_->convert(Mode::exclusive);
+        auto* const blocked = std::get_if<Blocked>(&step);
+        if (blocked == nullptr) {
+          leave_line(&claim::Turn::entered);
+          return step;
+        }
+        // The first time somebody is in the way may be the last: then it is asked again without sleep, or gives up.
+        if (!std::exchange(tried_to_upgrade_, true)) return step;
+        if (turn_ && stands_in_line()) {
+          if (blocked->by) blocked->look_again.reset();
+          turn_->sleep_as_first(os::Process::current().system(), *blocked);
+          return step;
+        }
+        if (turn_) drop_turn();
+        if (i == rounds || !line_up(claim::Queue::Born::passed)) return step;  // by looks
+      }
+    } catch (const std::bad_alloc&) {
+      return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
+    }
+  }
+
+  bool stands_in_line() {
+    const auto directory = turn_->seat().fifo().shared_directory();
+    claim::Queue* const queue = directory == scheme_.inner_->directory() ? scheme_.queue() : nullptr;
+    return queue != nullptr && turn_->is_in(*queue) && turn_->seat().fifo().is_usable();
+  }
+
+  bool line_up(claim::Queue::Born born = claim::Queue::Born::standing) {
     const auto directory = scheme_.inner_->directory();
     if (!directory) return false;
     auto seat = scheme_.take_seat(directory);
@@ -138,7 +181,8 @@ class LinedAttempt final : public Attempt {
     claim::Queue* const queue = scheme_.line_.find_or_make(directory);
     if (queue != nullptr) {
       turn_.emplace(std::move(seat));
-      if (turn_->line_up(scheme_.at(*queue, *directory), request_.mode, request_.thread)) {
+      const Mode mode = born == claim::Queue::Born::passed ? Mode::exclusive : request_.mode;
+      if (turn_->line_up(scheme_.at(*queue, *directory), mode, request_.thread, born)) {
         if (scheme_.line_.stays()) {
           scheme_.inner_->give_sign();
           return true;
@@ -221,6 +265,7 @@ class LinedAttempt final : public Attempt {
   std::unique_ptr<FileAttempt> inner_;
   std::optional<claim::Turn> turn_;
   std::optional<Holder> by_;  // who was in the way at the last look
+  bool tried_to_upgrade_ = false;
 };
 
 LinedScheme::LinedScheme(std::unique_ptr<FileScheme> inner, std::string_view name, std::string_view kind,
