@@ -1,6 +1,7 @@
 // See driver.hpp.
 #include "driver.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
 #include <csignal>
@@ -147,6 +149,31 @@ pid_t Crew::start(const std::function<void()>& work) {
   }
   pids_.push_back(pid);
   return pid;
+}
+
+AtEnd::AtEnd(const std::string& command) {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) fail("pipe2");
+  std::fflush(nullptr);
+  child_ = fork();
+  if (child_ < 0) fail("fork");
+  if (child_ == 0) {
+    // A group of its own: what ends the benchmark's does not end this.
+    if (setpgid(0, 0) != 0) _exit(1);
+    close(ends[1]);
+    char nothing = 0;
+    while (read(ends[0], &nothing, 1) < 0 && errno == EINTR) {
+    }
+    execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+    _exit(127);
+  }
+  close(ends[0]);
+  alive_ = ends[1];
+}
+
+AtEnd::~AtEnd() {
+  close(alive_);
+  waitpid(child_, nullptr, 0);
 }
 
 void Crew::end(pid_t pid) {

@@ -98,6 +98,20 @@ class Crew {
   std::vector<pid_t> pids_;
 };
 
+/// Runs a shell command when it is destroyed, or when this process ends in whichever way, an exception, `fail` or
+/// SIGKILL too: it is what stops a server. A child of its own waits for that, so it is made while there is one thread.
+class AtEnd {
+ public:
+  explicit AtEnd(const std::string& command);
+  AtEnd(const AtEnd&) = delete;
+  AtEnd& operator=(const AtEnd&) = delete;
+  ~AtEnd();
+
+ private:
+  int alive_ = -1;  // closed when this process ends
+  pid_t child_ = -1;
+};
+
 /// How often this process has gone to sleep by its own will so far (getrusage(2)), all its threads.
 [[nodiscard]] std::int64_t sleeps() noexcept;
 

@@ -33,21 +33,20 @@ class Server {
   explicit Server(const bench::WorkDirectory& directory)
       : data_(directory.file("etcd")), port_(lockfile::testing::free_port()) {
     if (::chmod(directory.path().c_str(), 0755) != 0) bench::fail("chmod");
-    if (run("start " + data_ + " " + std::to_string(port_)) != 0) bench::fail("etcd does not start");
+    const std::string start = command("start") + " " + std::to_string(port_);
+    if (std::system(start.c_str()) != 0) bench::fail("etcd does not start");  // NOLINT(concurrency-mt-unsafe)
   }
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
-  ~Server() { (void)run("stop " + data_); }
 
   [[nodiscard]] std::string host() const { return "127.0.0.1:" + std::to_string(port_); }
   [[nodiscard]] std::string address(const std::string& name) const { return "etcd://" + host() + "/bench/" + name; }
 
  private:
-  static int run(const std::string& command) {
-    return std::system((std::string(ETCD_SERVER_SCRIPT) + " " + command).c_str());  // NOLINT(concurrency-mt-unsafe)
+  [[nodiscard]] std::string command(const std::string& verb) const {
+    return std::string(ETCD_SERVER_SCRIPT) + " " + verb + " " + data_;
   }
   std::string data_;
   int port_;
+  bench::AtEnd stops_{command("stop")};
 };
 
 // A key in, guarded, on a lease, and out, guarded: by the blocking calls of the generated stubs.

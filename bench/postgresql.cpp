@@ -25,23 +25,24 @@ class Server {
  public:
   // In /tmp, whatever the work directory is: an ordinary user has to reach it, and the path of a socket is short.
   Server() {
-    if (::mkdtemp(data_.data()) == nullptr) bench::fail("mkdtemp");
-    if (run("start") != 0) bench::fail("the server does not start");
+    if (std::system(command("start").c_str()) != 0) bench::fail("the server does not start");  // NOLINT(*-mt-unsafe)
     lockfile::initialise(place());
   }
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
-  ~Server() { (void)run("stop"); }
 
   [[nodiscard]] std::string place() const { return "postgresql://postgres@/postgres?host=" + data_; }
   [[nodiscard]] std::string address(const std::string& name) const { return place() + "#" + name; }
 
  private:
-  [[nodiscard]] int run(const std::string& verb) const {
-    return std::system(
-        (std::string(SERVER_SCRIPT) + " " + verb + " " + data_).c_str());  // NOLINT(concurrency-mt-unsafe)
+  static std::string made_directory() {
+    std::string path = "/tmp/lockfile-bench-XXXXXX";
+    if (::mkdtemp(path.data()) == nullptr) bench::fail("mkdtemp");
+    return path;
   }
-  std::string data_ = "/tmp/lockfile-bench-XXXXXX";
+  [[nodiscard]] std::string command(const std::string& verb) const {
+    return std::string(SERVER_SCRIPT) + " " + verb + " " + data_;
+  }
+  std::string data_ = made_directory();
+  bench::AtEnd stops_{command("stop")};
 };
 
 // A session of libpq's blocking calls.
