@@ -201,13 +201,14 @@ void Cluster::kill(std::size_t member) {
 }
 
 std::size_t Cluster::leader() const {
-  for (;;) {
+  for (const auto give_up = std::chrono::steady_clock::now() + stuck; std::chrono::steady_clock::now() < give_up;) {
     for (std::size_t i = 0; i < members_.size(); ++i) {
       // "endpoint, id, version, size, is leader, ..."
       if (ctl("endpoint status", i).find(", true, ") != std::string::npos) return i;
     }
     std::this_thread::sleep_for(quiescent);
   }
+  throw std::runtime_error("no member of the cluster leads");
 }
 
 void Cluster::cut_off(std::size_t member) const {

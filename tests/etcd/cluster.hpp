@@ -59,6 +59,7 @@ class Cluster {
   /// On what it had written.
   void start(std::size_t member);
   void wait_until_serving(std::size_t member) const;
+  /// Waits until one is elected; throws when it is stuck.
   [[nodiscard]] std::size_t leader() const;
   /// No packet passes between it and the other members; clients reach all.
   void cut_off(std::size_t member) const;
