@@ -66,9 +66,9 @@ std::vector<Listed> in_directory(const std::string& directory, std::error_code& 
   return all;
 }
 
-std::vector<Listed> at_address(const std::string& address, std::error_code& error) {
+std::vector<Listed> at_address(const std::string& address) {
   std::vector<Listed> all;
-  for (lockfile::NamedLock& each : lockfile::list_place(address, error)) {
+  for (lockfile::NamedLock& each : lockfile::list_place(address)) {
     all.push_back({each.address, each.address, std::move(each.holders), std::move(each.waiters)});
   }
   return all;
@@ -96,7 +96,7 @@ void print_rows(const std::vector<Listed>& locks) {
 
 int list(const ListOptions& options) {
   std::error_code error;
-  const auto locks = options.is_address ? at_address(options.directory, error) : in_directory(options.directory, error);
+  const auto locks = options.is_address ? at_address(options.directory) : in_directory(options.directory, error);
   if (error) {
     say(fmt::format("cannot list {}: {}", quote(options.directory), cause_of(error)));
     return status(Exit::cannot_look);

@@ -85,7 +85,10 @@ struct NamedLock {
 /// The locks of a database or a cluster that somebody holds or waits for, by name; not its semaphores. Of a cluster
 /// they are those whose keys have the prefix of `address` and one part more; the lock's name in it is left out
 /// (`etcd://h/p/`) or does not matter. They are looked at one after the other, and what is gone by then is left out.
-/// Takes and changes nothing, waits for the server, throws as `open`; `ec` is set when something cannot be looked at.
+/// Takes and changes nothing, waits for the server. Throws as `open`, and `LockFailed` when something cannot be looked
+/// at: a database file that is not there, too.
+[[nodiscard]] std::vector<NamedLock> list_place(std::string_view address);
+/// As it; `ec` is set when something cannot be looked at. Throws as `open`.
 [[nodiscard]] std::vector<NamedLock> list_place(std::string_view address, std::error_code& ec);
 
 }  // namespace lockfile

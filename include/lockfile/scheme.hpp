@@ -203,8 +203,14 @@ class Scheme {
   /// Looks its place over, for people: `examine` of an address. Default: nothing is said.
   [[nodiscard]] virtual Examination examine(std::error_code& why);
   /// The names at its place of the locks (not the semaphores) that somebody holds or waits for: each once, in any
-  /// order. Default: `std::errc::operation_not_supported`.
-  [[nodiscard]] virtual std::vector<std::string> locked_names(std::error_code& why);
+  /// order. A failed look sets `why`, and `what` where there is more to say. Default:
+  /// `std::errc::operation_not_supported`.
+  [[nodiscard]] virtual std::vector<std::string> locked_names(std::error_code& why, std::string& what);
+  /// A first try may have to open a session with a server. So of the threads of this process that come at the same
+  /// moment one tries, and the others line up.
+  [[nodiscard]] virtual bool opens_sessions() const noexcept { return false; }
+  /// Does that thread of this process hold it, by what the process remembers? Nothing: ask `holders`.
+  [[nodiscard]] virtual std::optional<bool> is_held_by(std::int64_t /*thread*/) noexcept { return std::nullopt; }
 };
 
 /// The smallest scheme: one try and one release; waiting is by polling.

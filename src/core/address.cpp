@@ -117,7 +117,10 @@ Parsed parse_server(std::string_view text, std::size_t begin, const EngineEntry&
     return address;
   }
   const std::size_t slash = text.rfind('/');
-  if (slash < begin) return BadAddress{text.size(), "the lock's name is missing, as in 'host:2379/app/nightly'"};
+  if (slash < begin)
+    return BadAddress{
+        text.size(),
+        "the '/' behind the hosts is missing: 'host:2379/app/nightly' is a lock, 'host:2379/app/' all locks there"};
   address.place = text.substr(begin, slash - begin);
   if (address.place.empty() || address.place.front() == '/') return BadAddress{begin, "the host is missing"};
   if (auto bad = decode(text.substr(slash + 1), slash + 1, address.name)) return *std::move(bad);

@@ -61,6 +61,9 @@ std::string message_for(Verb verb, const std::string& display, const Outcome& ou
     case Verb::initialise:
       text += "initialise '" + display + "'";
       break;
+    case Verb::list:
+      text += "list '" + display + "'";
+      break;
   }
   if (!outcome.what.empty()) text += ": " + outcome.what;
   const bool holder_says_it = outcome.by && outcome.code == errc::already_locked;
@@ -97,6 +100,7 @@ Engine::Engine(std::string path, std::string display, std::unique_ptr<Scheme> sc
       lease_(options.lease),
       scheme_(std::move(scheme)),
       traits_(scheme_->traits()),
+      opens_sessions_(scheme_->opens_sessions()),
       state_(std::make_unique<State>(os::Process::current())) {}
 
 bool any_lives(const std::vector<Holder>& holders) noexcept {
@@ -268,16 +272,23 @@ Step Engine::step_and_keep(State& state, Asking& asking) {
   return step;
 }
 
-// Blocked without a try where others of this process wait already, or another thread of this object holds.
+// Blocked without a try where others of this process wait already, or another thread of this object holds. Or where one
+// tries whose session is being opened: a thousand threads that come before the first of them has lined up would open a
+// thousand. The first in line tries at once, so nobody has to be told how the other try has ended.
 Step Engine::first_try(State& state, Asking& asking, bool at_once) {
   const Locked guard(state);
   if (!state.holds.empty()) {
     if (auto entered = re_enter(state, asking.request)) return *std::move(entered);
   }
-  const Line* const line = line_of(state);
+  Line* const line = line_of(state);
   if (state.passed && overtake(state, asking)) return Granted{};
   asking.behind_own = is_passed_on(asking.request.mode) && holds_exclusively(state);
   asking.lines_up = !at_once && line != nullptr && (asking.behind_own || line->anyone_waits());
+  std::optional<Line::Trying> trying;
+  if (opens_sessions_ && line != nullptr && !asking.lines_up) {
+    trying.emplace(*line);
+    asking.lines_up = !at_once && !trying->alone();
+  }
   return asking.lines_up ? Blocked{} : step_and_keep(state, asking);
 }
 
@@ -418,6 +429,8 @@ Outcome Engine::outcome_of(Waited waited, const Limit& limit) {
 std::optional<Holder> Engine::who_is_in_the_way(State& state, std::optional<Holder> met, std::int64_t thread) {
   if (met && met->mode == Mode::exclusive) return met;
   const os::MutexGuard guard(state.process.system(), state.mutex);
+  // Asking a server takes a session.
+  if (!scheme_->is_held_by(thread).value_or(true)) return met;
   std::error_code ignored;  // a hint for a message, or for finding a deadlock; the acquire itself will fail if this did
   auto holders = scheme_->holders(ignored);
   for (Holder& each : holders) {

@@ -36,7 +36,18 @@ struct Outcome {
 };
 
 /// Which verb failed, for the message and the type of exception.
-enum class Verb : std::uint8_t { lock, release, upgrade, downgrade, tell, break_it, hand_over, renew, initialise };
+enum class Verb : std::uint8_t {
+  lock,
+  release,
+  upgrade,
+  downgrade,
+  tell,
+  break_it,
+  hand_over,
+  renew,
+  initialise,
+  list
+};
 [[noreturn]] void raise(Verb verb, const std::string& display, const std::string& path, Outcome outcome);
 
 /// Does one of them hold: may it live, and has its lease not run out?
@@ -227,7 +238,8 @@ class Engine {
   bool fence_;
   std::chrono::milliseconds lease_;
   std::unique_ptr<Scheme> scheme_;
-  Traits traits_;  // the scheme's
+  Traits traits_;        // the scheme's
+  bool opens_sessions_;  // as it
   std::unique_ptr<State> state_;
 };
 

@@ -23,6 +23,22 @@ class Line {
   /// whoever lines up at this very moment is behind the caller, or before it by nobody's promise.
   [[nodiscard]] bool anyone_waits() const noexcept { return waiting_.load(std::memory_order_acquire) != 0; }
 
+  /// A first try, from its making to its end.
+  class Trying {
+   public:
+    explicit Trying(Line& line) noexcept
+        : line_(line), alone_(line.trying_.fetch_add(1, std::memory_order_acq_rel) == 0) {}
+    Trying(const Trying&) = delete;
+    Trying& operator=(const Trying&) = delete;
+    ~Trying() { line_.trying_.fetch_sub(1, std::memory_order_release); }
+    /// Did it begin while no other one was on its way?
+    [[nodiscard]] bool alone() const noexcept { return alone_; }
+
+   private:
+    Line& line_;
+    bool alone_;
+  };
+
   /// Does the first in line take a hold that this object passes on?
   [[nodiscard]] bool has_heir_of(const void* object);
   /// Wakes it, unless it is awake already. False: there is none.
@@ -37,6 +53,7 @@ class Line {
   Place* first_ = nullptr;
   Place* last_ = nullptr;
   std::atomic<std::size_t> waiting_ = 0;
+  std::atomic<std::size_t> trying_ = 0;
   std::size_t users_ = 0;  // lock objects; guarded by the mutex of `Lines`
 };
 

@@ -136,9 +136,11 @@ Examination examine_place(std::string_view address, std::error_code& ec) {
   return scheme_of_place(address)->examine(ec);
 }
 
-std::vector<NamedLock> list_place(std::string_view text, std::error_code& ec) {
+namespace {
+
+std::vector<NamedLock> listed(std::string_view text, std::error_code& ec, std::string& what) {
   const std::unique_ptr<Scheme> place = scheme_of_place(text);  // what it has open serves all the looks
-  std::vector<std::string> names = place->locked_names(ec);
+  std::vector<std::string> names = place->locked_names(ec, what);
   std::sort(names.begin(), names.end());
   std::vector<NamedLock> all;
   const Address address = address_or_throw(text);
@@ -153,6 +155,21 @@ std::vector<NamedLock> list_place(std::string_view text, std::error_code& ec) {
   }
   if (ec) all.clear();
   return all;
+}
+
+}  // namespace
+
+std::vector<NamedLock> list_place(std::string_view text) {
+  std::error_code code;
+  std::string what;
+  std::vector<NamedLock> all = listed(text, code, what);
+  if (code) core::raise(Verb::list, claim::printable(text), std::string(text), {code, std::move(what), {}});
+  return all;
+}
+
+std::vector<NamedLock> list_place(std::string_view text, std::error_code& ec) {
+  std::string ignored;  // more than the code has
+  return listed(text, ec, ignored);
 }
 
 }  // namespace lockfile

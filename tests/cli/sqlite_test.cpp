@@ -69,9 +69,13 @@ TEST(sqlite, what_is_wrong_with_a_database_is_said) {
 
 TEST(sqlite, list_shows_the_names_that_are_held) {
   const Directory here;
+  const Result missing = lockctl(here, {"list", "sqlite:locks.db"});
+  EXPECT_EQ(missing.status, cannot_look) << "a name that was mistaken is no empty list";
+  EXPECT_TRUE(has(missing.errors, "cannot list 'sqlite:locks.db': no such file")) << missing.errors;
+  EXPECT_TRUE(here.names().empty()) << "a look makes nothing";
+  EXPECT_EQ(lockctl(here, {"run", "sqlite:locks.db#nightly", "--", "true"}).status, 0);
   EXPECT_EQ(lockctl(here, {"list", "sqlite:locks.db"}).out, "");
   EXPECT_EQ(lockctl(here, {"list", "sqlite:locks.db", "--json"}).out, "[]\n");
-  EXPECT_TRUE(here.names().empty()) << "a look makes nothing";
   HeldLock nightly(here, "sqlite:locks.db#nightly", {"--reason", "month end"});
   HeldLock reader(here, "sqlite:locks.db#a b", {"--shared"});
   HeldLock other(here, "sqlite:locks.db#a b", {"--shared"});

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -135,6 +136,7 @@ Proxy::~Proxy() {
   ending_ = true;
   listening_.join();
   for (std::thread& each : threads_) each.join();
+  for (const int each : at_the_door_) ::close(each);
   ::close(listener_);
 }
 
@@ -144,12 +146,62 @@ void Proxy::listen() {
   while (!ending_) {
     pollfd one{listener_, POLLIN, 0};
     if (::poll(&one, 1, 1) <= 0) continue;
+    const std::unique_lock door(door_, std::try_to_lock);
+    if (!door) {
+      std::this_thread::yield();
+      continue;
+    }
     const int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
     if (client >= 0) threads_.emplace_back([this, client] { pass_on(client); });
   }
 }
 
+// By the thread that asks for it: the door stays locked until the same one opens it.
+void Proxy::fill() {
+  door_.lock();
+  if (::listen(listener_, 0) != 0) throw std::runtime_error("cannot listen");
+  const sockaddr_un address = socket_in(scratch_.path());
+  for (;;) {
+    at_the_door_.push_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (::connect(at_the_door_.back(), generic(address), sizeof address) == 0) continue;
+    if (errno != EAGAIN) throw std::runtime_error("the door does not fill");
+    return;
+  }
+}
+
+void Proxy::open() {
+  for (const int each : at_the_door_) ::close(each);
+  at_the_door_.clear();
+  if (::listen(listener_, 100) != 0) throw std::runtime_error("cannot listen");
+  door_.unlock();
+}
+
+void Proxy::refuse(int count, const std::string& state, const std::string& words) {
+  const std::lock_guard guard(refusal_mutex_);
+  refusals_ = count;
+  // ErrorResponse: 'E', its length, and fields that end with a zero each and one more at last.
+  std::string fields;
+  for (const std::string& each : {std::string("SFATAL"), std::string("VFATAL"), "C" + state, "M" + words}) {
+    fields += each + '\0';
+  }
+  fields += '\0';
+  refusal_ = std::string("E\0\0\0", 4) + static_cast<char>(fields.size() + 4) + fields;
+}
+
+bool Proxy::is_refused(int client) {
+  const std::lock_guard guard(refusal_mutex_);
+  if (refusals_ == 0) return false;
+  --refusals_;
+  std::array<char, 65536> bytes{};
+  (void)::recv(client, bytes.data(), bytes.size(), 0);  // what the client begins with
+  (void)write_all(client, refusal_.data(), refusal_.size());
+  ::close(client);
+  return true;
+}
+
 void Proxy::pass_on(int client) {
+  ++visits_;
+  if (is_refused(client)) return;
   const int server = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const sockaddr_un address = socket_in(server_);
   bool open = ::connect(server, generic(address), sizeof address) == 0;

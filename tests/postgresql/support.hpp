@@ -12,8 +12,10 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
+#include <vector>
 
 struct pg_conn;
 
@@ -91,10 +93,19 @@ class Proxy {
   void speak() noexcept { silent_ = false; }
   /// Closes what is open, and goes on with what comes next.
   void cut() noexcept { ++cuts_; }
+  /// Lets nobody in any more, with as many at the door as the kernel keeps there: connect(2) gives EAGAIN. `open`: they
+  /// leave, and whoever comes is let in.
+  void fill();
+  void open();
+  /// To so many that come it says, as a server does, that it refuses: five characters, and words.
+  void refuse(int count, const std::string& state, const std::string& words);
+  /// How many have come.
+  [[nodiscard]] int visits() const noexcept { return visits_; }
 
  private:
   void listen();
   void pass_on(int client);
+  bool is_refused(int client);
 
   Scratch scratch_;
   std::string server_;
@@ -103,6 +114,12 @@ class Proxy {
   std::atomic<bool> silent_ = false;
   std::atomic<bool> ending_ = false;
   std::atomic<int> cuts_ = 0;
+  std::atomic<int> visits_ = 0;
+  std::mutex door_;  // locked while it is closed, and by whoever lets one in
+  std::vector<int> at_the_door_;
+  std::mutex refusal_mutex_;
+  int refusals_ = 0;
+  std::string refusal_;
   std::vector<std::thread> threads_;
   std::thread listening_;
 };

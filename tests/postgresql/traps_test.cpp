@@ -118,8 +118,11 @@ TEST_F(Traps, a_database_without_the_schema_names_the_command_that_makes_it) {
   const std::string bare = place() + "&dbname=" + database;
   const std::string why = message_of([&] { open(bare + "#a")->acquire(0s); });
   EXPECT_NE(why.find("has no schema 'lockfile', which `lockctl init "), std::string::npos) << why;
+  const std::string not_listed = message_of([&] { (void)list_place(bare); });
+  EXPECT_NE(not_listed.find("has no schema 'lockfile', which `lockctl init "), std::string::npos) << not_listed;
   initialise(bare);
   initialise(bare);  // may be repeated
+  EXPECT_TRUE(list_place(bare).empty());
   open(bare + "#a")->acquire(0s);
   {
     Sql there(bare);
@@ -214,6 +217,30 @@ TEST_F(Traps, threads_that_wait_share_one_session) {
   EXPECT_EQ(held, threads);
 }
 
+// Before the first of them has lined up, the others have come.
+TEST_F(Traps, threads_that_come_at_once_open_a_handful_of_sessions) {
+  Proxy proxy(place().substr(place().find("host=") + 5));
+  const std::string there = proxy.place() + "#" + name_of("a");
+  constexpr int threads = 200;
+  std::atomic<int> come = 0;
+  std::atomic<int> held = 0;
+  std::vector<std::thread> all;
+  for (int i = 0; i < threads; ++i) {
+    all.emplace_back([&] {
+      const auto lock = open(there);
+      ++come;
+      while (come < threads) std::this_thread::yield();
+      lock->acquire(60s);
+      ++held;
+      lock->release();
+    });
+  }
+  for (std::thread& each : all) each.join();
+  EXPECT_EQ(held, threads);
+  constexpr int handful = 16;
+  EXPECT_LE(proxy.visits(), handful);
+}
+
 // By two processes, each of which has what the other wants, in sessions that the server sees no cycle of.
 TEST_F(Traps, a_cycle_of_waits_is_found_and_one_gives_up) {
   Peer one({scratch_ / "a", "postgresql"});
@@ -272,9 +299,66 @@ TEST_F(Traps, a_server_that_falls_silent_keeps_nobody_past_the_deadline) {
     stop.request_stop();
     EXPECT_EQ(code_of([&] { other->acquire({for_ever, stop.get_token()}); }), errc::stopped);
   });
+  EXPECT_EQ(code_of([&] { initialise(proxy.place() + "&connect_timeout=1"); }), std::errc::timed_out);
+  EXPECT_EQ(code_of([&] { (void)list_place(proxy.place() + "&connect_timeout=1"); }), std::errc::timed_out);
   proxy.speak();
   EXPECT_TRUE(lock->i_am_locking());
   lock->release();
+}
+
+// A thousand that come at once find the backlog of the server's socket full: connect(2) says EAGAIN, for some
+// milliseconds.
+TEST_F(Traps, a_server_whose_door_is_full_is_tried_again_within_the_limit) {
+  Proxy proxy(place().substr(place().find("host=") + 5));
+  const auto lock = open(proxy.place() + "#" + name_of("a"));
+  proxy.fill();
+  EXPECT_EQ(code_of([&] { lock->acquire(100ms); }), errc::timed_out);
+  std::stop_source stop;
+  auto stopped = std::async(std::launch::async, [&] {
+    return code_of([&] { lock->acquire({for_ever, stop.get_token()}); });
+  });
+  EXPECT_EQ(stopped.wait_for(quiescent), std::future_status::timeout);
+  stop.request_stop();
+  EXPECT_EQ(stopped.get(), errc::stopped);
+  auto acquired = std::async(std::launch::async, [&] {
+    const auto other = open(proxy.place() + "#" + name_of("a"));
+    other->acquire();
+    other->release();
+  });
+  auto tried = std::async(std::launch::async, [&] { open(proxy.place() + "#" + name_of("b"))->acquire(0s); });
+  EXPECT_EQ(acquired.wait_for(quiescent), std::future_status::timeout);
+  EXPECT_EQ(tried.wait_for(quiescent), std::future_status::timeout);
+  proxy.open();
+  EXPECT_NO_THROW(acquired.get());
+  EXPECT_NO_THROW(tried.get());
+}
+
+TEST_F(Traps, a_server_that_refuses_for_a_while_is_tried_again_within_the_limit) {
+  for (const auto& [state, words] : {std::pair{"57P03", "the database system is starting up"},
+                                     std::pair{"53300", "sorry, too many clients already"}}) {
+    Proxy proxy(place().substr(place().find("host=") + 5));
+    const auto lock = open(proxy.place() + "#" + name_of("a"));
+    proxy.refuse(2, state, words);
+    lock->acquire();
+    lock->release();
+    EXPECT_EQ(proxy.visits(), 3);
+    // A session that lasts is not asked for again; another address needs a new one.
+    constexpr int for_ever_more = 1'000'000;
+    proxy.refuse(for_ever_more, state, words);
+    const auto other = open(proxy.place() + "&connect_timeout=1#" + name_of("a"));
+    EXPECT_EQ(code_of([&] { other->acquire(100ms); }), errc::timed_out);
+    const std::string why = message_of([&] { other->acquire(); });
+    EXPECT_NE(why.find(words), std::string::npos) << why;
+    EXPECT_LT(proxy.visits(), 100) << "it does not spin";
+  }
+}
+
+TEST_F(Traps, a_refusal_that_lasts_is_told_at_once) {
+  Proxy proxy(place().substr(place().find("host=") + 5));
+  proxy.refuse(1, "28000", "role \"nobody\" does not exist");
+  const std::string why = message_of([&] { open(proxy.place() + "#" + name_of("a"))->acquire(); });
+  EXPECT_NE(why.find("role \"nobody\" does not exist"), std::string::npos) << why;
+  EXPECT_EQ(proxy.visits(), 1);
 }
 
 // Neither held nor free until the server has ended the session, which a closed socket makes it do.
@@ -337,6 +421,67 @@ TEST_F(OwnServer, a_restart_during_a_hold_is_a_loss_and_during_a_wait_a_place_at
   EXPECT_EQ(code_of([&] { lock->release(); }), errc::not_locked);
   lock->acquire(stuck);
   EXPECT_GT(lock->fence(), before);
+}
+
+// Nobody waits until a number is on the disk, so the sequence alone does go back.
+TEST_F(OwnServer, that_crashes_gives_larger_numbers_and_not_those_of_before) {
+  const Server server;
+  const auto lock = open(server.place() + "#a");
+  int went_back = 0;
+  for (int round = 0; round < 3; ++round) {
+    std::uint64_t last = 0;
+    for (int i = 0; i < 200; ++i) {
+      lock->acquire(stuck);
+      last = lock->fence();
+      lock->release();
+    }
+    server.tell("kill");
+    server.tell("again");
+    {
+      Sql sql(server.place());
+      constexpr std::uint64_t of_the_sequence = (std::uint64_t{1} << 40) - 1;
+      went_back += std::stoull(sql("SELECT last_value FROM lockfile.fence")) < (last & of_the_sequence) ? 1 : 0;
+    }
+    // Several at once find out.
+    std::vector<std::future<std::uint64_t>> next;
+    for (int i = 0; i < 4; ++i) {
+      next.push_back(std::async(std::launch::async, [&, i] {
+        const auto other = open(server.place() + "#other-" + std::to_string(i));
+        other->acquire(stuck);
+        return other->fence();
+      }));
+    }
+    std::set<std::uint64_t> fences;
+    for (auto& each : next) fences.insert(each.get());
+    EXPECT_EQ(fences.size(), next.size());
+    EXPECT_GT(*fences.begin(), last);
+  }
+  EXPECT_GT(went_back, 0) << "else nothing was lost, and nothing is shown";
+}
+
+TEST_F(OwnServer, a_number_is_told_when_a_larger_one_is_reserved) {
+  const Server server;
+  Sql sql(server.place());
+  const auto lock = open(server.place() + "#a");
+  lock->acquire();
+  lock->release();
+  for (const bool waits : {false, true}) {
+    const auto upto = std::stoll(sql("SELECT setval('lockfile.fence', upto) FROM lockfile.reserved"));
+    if (waits) (void)sql("SELECT pg_advisory_lock(" + std::to_string(key_of("a")) + ")");
+    auto acquiring = std::async(std::launch::async, [&] {
+      lock->acquire(stuck);
+      const std::uint64_t fence = lock->fence();
+      lock->release();
+      return fence;
+    });
+    if (waits) {
+      sql.until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", "1");
+      (void)sql("SELECT pg_advisory_unlock_all()");
+    }
+    constexpr std::uint64_t of_the_sequence = (std::uint64_t{1} << 40) - 1;
+    EXPECT_EQ(acquiring.get() & of_the_sequence, static_cast<std::uint64_t>(upto) + 1);
+    EXPECT_GT(std::stoll(sql("SELECT upto FROM lockfile.reserved")), upto + 1);
+  }
 }
 
 TEST_F(OwnServer, that_is_stopped_keeps_a_hold_and_grants_nothing) {

@@ -67,7 +67,9 @@ TEST(Addresses, that_are_wrong_say_what_is_wrong_where) {
            Wrong{"sqlite:a.db#n%0", 13, "'%' is not followed by two hexadecimal digits; the character itself is '%25'"},
            Wrong{"sqlite:a.db#n%00", 13, "a zero byte"},
            Wrong{"postgresql:host#n", 11, "'//' is missing, as in 'postgresql://host'"},
-           Wrong{"etcd://host:2379", 16, "the lock's name is missing, as in 'host:2379/app/nightly'"},
+           Wrong{"etcd://host:2379", 16,
+                 "the '/' behind the hosts is missing: 'host:2379/app/nightly' is a lock, 'host:2379/app/' all locks "
+                 "there"},
            Wrong{"etcd:///a", 7, "the host is missing"},
        }) {
     const auto result = parse_address(wrong.text);

@@ -210,7 +210,7 @@ Examination Scheme::examine(std::error_code& why) {
   return seen;
 }
 
-std::vector<std::string> Scheme::locked_names(std::error_code& why) {
+std::vector<std::string> Scheme::locked_names(std::error_code& why, std::string& /*what*/) {
   // Some at a time: other programs may have any number of keys there.
   constexpr std::size_t at_a_time = 1000;
   constexpr int most_times = 10'000;

@@ -58,7 +58,7 @@ class Scheme final : public lockfile::Scheme {
   void abandon() noexcept override { session_.reset(); }
   [[nodiscard]] std::unique_ptr<lockfile::Scheme> semaphore(std::size_t units, std::size_t wanted) override;
   [[nodiscard]] Examination examine(std::error_code& why) override;
-  [[nodiscard]] std::vector<std::string> locked_names(std::error_code& why) override;
+  [[nodiscard]] std::vector<std::string> locked_names(std::error_code& why, std::string& what) override;
 
   // For attempts.
   /// Null, with why: there can be none in this process.

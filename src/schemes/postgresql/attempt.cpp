@@ -55,13 +55,13 @@ void SessionAttempt::answered() noexcept {
 }
 
 void SessionAttempt::begin_hold() {
-  os::Process::current().part<Pool>().begin_hold(session_->backend(), request_.thread);
+  os::Process::current().part<Pool>().begin_hold(session_->backend(), scheme_.place(), key(), request_.thread);
   holds_as_ = session_->backend();
 }
 
 void SessionAttempt::end_hold() noexcept {
   if (holds_as_ == 0) return;
-  os::Process::current().part<Pool>().end_hold(holds_as_);
+  os::Process::current().part<Pool>().end_hold(holds_as_, scheme_.place());
   holds_as_ = 0;
 }
 
@@ -73,7 +73,10 @@ SessionAttempt::~SessionAttempt() {
 Blocked SessionAttempt::blocked(const Connection& session, Progress progress) const {
   Blocked blocked;
   blocked.by = by_;
-  if (progress == Progress::writes) {
+  if (progress == Progress::pauses) {
+    blocked.look_again = session.again_at();
+    if (awaited_) blocked.look_again = std::min(*blocked.look_again, answer_by_);
+  } else if (progress == Progress::writes) {
     blocked.look_again = system().now() + 2ms;  // only while it connects
   } else {
     blocked.on.push_back(Watch::readable(session.descriptor()));
@@ -103,6 +106,7 @@ Step SessionAttempt::try_step() {
     }
     if (progress != Progress::ready) {
       if (awaited_ && system().now() >= answer_by_) {
+        if (progress == Progress::pauses) return fail(session_->trouble());
         return fail({std::make_error_code(std::errc::timed_out), "the server does not answer"});
       }
       if (is_in_a_cycle()) {
@@ -149,12 +153,15 @@ std::optional<Step> SessionAttempt::next() {
       session_->ask(Statement::name, Arguments().add(scheme_.first_key()));
       return std::nullopt;
     case State::trying:
-      if (auto granted = tried(*session_)) return held(*granted);
+      if (tried(*session_)) return held_with(number(*session_));
       return busy();
     case State::looking:
       return looked();
     case State::waiting:
       return waited(*session_);
+    case State::reserving:
+      session_->set_reserved(session_->number(0, 0));
+      return held_with(number_);
     case State::own:
       return own_answer(*session_);
     default:
@@ -198,13 +205,16 @@ void SessionAttempt::ask_for_it() {
 }
 
 std::optional<Step> SessionAttempt::busy() {
-  if (looked_ && request_.may_queue) {
+  Pool& pool = os::Process::current().part<Pool>();
+  // Who only tries is told who has it. So is a thread that has it itself, and waits for itself.
+  const bool looks = !looked_ && (!request_.may_queue || pool.holds(request_.thread, scheme_.place(), key()));
+  if (!looks && request_.may_queue) {
     answered();
     if (is_admitted()) return waited(*session_);
     state_ = State::waiting;
     look_for_cycle_at_.reset();
     looks_for_cycle_every_ = first_look_for_cycle;
-    if (os::Process::current().part<Pool>().holds_any(request_.thread)) {
+    if (pool.holds_any(request_.thread)) {
       look_for_cycle_at_ = system().now() + looks_for_cycle_every_;
     }
     ask_wait(*session_);
@@ -217,7 +227,7 @@ std::optional<Step> SessionAttempt::busy() {
 }
 
 std::optional<Step> SessionAttempt::looked() {
-  Seen seen = seen_in(*session_, system().now());
+  Seen seen = seen_in(*session_, scheme_.place(), system().now());
   by_.reset();
   // Our own session is there too, where it has been admitted.
   const std::string own = std::to_string(session_->backend()) + "." + std::to_string(session_->backend_start());
@@ -231,6 +241,18 @@ std::optional<Step> SessionAttempt::looked() {
   }
   if (by_ || is_admitted()) return busy();
   ask_for_it();  // it has become free meanwhile
+  return std::nullopt;
+}
+
+// Whoever is told a number may tell others of it, so no crash may make the server give it once more.
+std::optional<Step> SessionAttempt::held_with(std::int64_t number) {
+  if (number <= session_->reserved()) {
+    return held({.fence = number == 0 ? 0 : fence_of(session_->timeline(), number)});
+  }
+  number_ = number;
+  state_ = State::reserving;
+  await_answer();
+  session_->ask(Statement::reserve, Arguments().add(number));
   return std::nullopt;
 }
 
@@ -261,7 +283,8 @@ bool SessionAttempt::is_in_a_cycle() {
 // Whatever it had, it has no more: the server ends what a session holds before it lets another one have it.
 std::optional<Step> SessionAttempt::session_lost() {
   const bool is_new = !was_idle_;
-  const bool waited = state_ == State::waiting || state_ == State::listening || state_ == State::own;
+  const bool waited =
+      state_ == State::waiting || state_ == State::reserving || state_ == State::listening || state_ == State::own;
   const bool never_stood = state_ == State::opening;
   Trouble trouble = session_->trouble();
   drop();
@@ -341,7 +364,7 @@ std::optional<Blocked> SessionAttempt::withdraw_further() {
   while (state_ != State::idle) {
     Connection& asked = state_ == State::cancelling ? *canceller_ : *session_;
     const Progress progress = asked.drive(patient_until);
-    if (progress == Progress::reads || progress == Progress::writes) {
+    if (progress == Progress::reads || progress == Progress::writes || progress == Progress::pauses) {
       if (system().now() < answer_by_) return blocked(asked, progress);
       drop();
     } else if (progress == Progress::broken && state_ == State::cancelling && canceller_was_idle_) {
@@ -463,9 +486,8 @@ bool SessionAttempt::reuse(const Request& request) noexcept {
   return true;
 }
 
-Granted LockAttempt::granted(const Connection& session) const noexcept {
-  if (request().mode == Mode::shared) return {};
-  return {.fence = fence_of(session.timeline(), session.number(0, 0))};
+std::int64_t LockAttempt::number(const Connection& session) const noexcept {
+  return request().mode == Mode::shared ? 0 : session.number(0, 0);
 }
 
 void LockAttempt::ask_try(Connection& session) {
@@ -473,17 +495,14 @@ void LockAttempt::ask_try(Connection& session) {
               Arguments().add(key()).add(what_a_session_says(request().thread)));
 }
 
-std::optional<Granted> LockAttempt::tried(Connection& session) {
-  if (session.is_null(0, 0)) return std::nullopt;
-  return granted(session);
-}
+bool LockAttempt::tried(Connection& session) { return !session.is_null(0, 0); }
 
 void LockAttempt::ask_wait(Connection& session) {
   session.ask(request().mode == Mode::shared ? Statement::wait_shared : Statement::wait_exclusive,
               Arguments().add(key()).add(what_a_session_says(request().thread)));
 }
 
-std::optional<Step> LockAttempt::waited(Connection& session) { return held(granted(session)); }
+std::optional<Step> LockAttempt::waited(Connection& session) { return held_with(number(session)); }
 
 void LockAttempt::ask_release(Connection& session) {
   session.ask(request().mode == Mode::shared ? Statement::unlock_shared : Statement::unlock, Arguments().add(key()));

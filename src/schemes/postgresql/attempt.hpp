@@ -36,6 +36,7 @@ class SessionAttempt : public lockfile::Attempt {
     trying,     // the lock is asked for
     looking,    // busy: by whom?
     waiting,    // in the server's queue
+    reserving,  // ours, but its number must not be told yet
     own,        // of the derived class: more of its own questions follow
     listening,  // nothing is asked; the server may tell something
     held,
@@ -47,8 +48,10 @@ class SessionAttempt : public lockfile::Attempt {
   };
 
   virtual void ask_try(Connection& session) = 0;
-  /// Was it had? Nothing: it is busy.
-  virtual std::optional<Granted> tried(Connection& session) = 0;
+  /// Was it had?
+  [[nodiscard]] virtual bool tried(Connection& session) = 0;
+  /// Of the hold that was had, as its fence has it; 0: it has none.
+  [[nodiscard]] virtual std::int64_t number(const Connection& /*session*/) const noexcept { return 0; }
   virtual void ask_wait(Connection& session) = 0;
   /// What was waited for is ours. Nothing: go on.
   virtual std::optional<Step> waited(Connection& session) = 0;
@@ -62,6 +65,8 @@ class SessionAttempt : public lockfile::Attempt {
   virtual void begin_anew() noexcept {}
 
   [[nodiscard]] Step held(Granted granted);
+  /// As `held`, once numbers up to this one are reserved. Nothing: not yet, go on.
+  [[nodiscard]] std::optional<Step> held_with(std::int64_t number);
   void enter(State state) noexcept { state_ = state; }
   [[nodiscard]] SessionScheme& scheme() noexcept { return scheme_; }
   [[nodiscard]] const Request& request() const noexcept { return request_; }
@@ -101,6 +106,7 @@ class SessionAttempt : public lockfile::Attempt {
   bool was_idle_ = false;      // the session comes out of the pool: it may have ended long ago
   bool looked_ = false;        // who is in the way has been asked
   std::int64_t holds_as_ = 0;  // the session, while `Pool` knows that it holds
+  std::int64_t number_ = 0;    // of a hold that is ours and not told yet
   bool awaited_ = false;       // counted in `SessionScheme::unanswered`
   int clearings_ = 0;
   Time answer_by_;
@@ -120,11 +126,11 @@ class LockAttempt final : public SessionAttempt {
 
  private:
   void ask_try(Connection& session) override;
-  std::optional<Granted> tried(Connection& session) override;
+  [[nodiscard]] bool tried(Connection& session) override;
   void ask_wait(Connection& session) override;
   std::optional<Step> waited(Connection& session) override;
   void ask_release(Connection& session) override;
-  [[nodiscard]] Granted granted(const Connection& session) const noexcept;
+  [[nodiscard]] std::int64_t number(const Connection& session) const noexcept override;
 };
 
 }  // namespace lockfile::schemes::postgresql

@@ -11,6 +11,7 @@
 #include <libpq-fe.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <new>
@@ -26,6 +27,25 @@ std::string first_line(const char* text) {
   std::string line(text == nullptr ? "" : text);
   if (const auto end = line.find('\n'); end != std::string::npos) line.resize(end);
   return line;
+}
+
+// What a server says as it refuses a session, `PQERRORS_VERBOSE`: "FATAL:  53300: sorry, too many clients already", the
+// first word in whichever language.
+constexpr std::string_view too_many_sessions = "53300";
+constexpr std::string_view cannot_connect_now = "57P03";
+constexpr std::size_t length_of_state = 5;
+
+bool has_state(const std::string& text, std::string_view state) {
+  return text.find(":  " + std::string(state) + ": ") != std::string::npos;
+}
+
+std::string without_state(std::string line) {
+  constexpr std::string_view before = ":  ";
+  const auto begin = line.find(before);
+  if (begin == std::string::npos) return line;
+  const auto state = begin + before.size();
+  if (line.compare(std::min(state + length_of_state, line.size()), 2, ": ") != 0) return line;
+  return line.erase(state, length_of_state + 2);
 }
 
 std::int64_t big_endian(const char* bytes, int length) noexcept {
@@ -114,6 +134,12 @@ void FreeResult::operator()(pg_result* result) const noexcept { PQclear(result);
 
 Connection::Connection(os::Process& process, const Place& place, const std::string& reason, bool set_up)
     : process_(process), place_(place), reason_(reason), set_up_(set_up) {
+  connect();
+}
+
+void Connection::connect() {
+  phase_ = Phase::connecting;
+  wants_ = Progress::writes;
   const std::string options = std::string(our_options) + " " + place_.server_options;
   std::vector<const char*> keywords;
   std::vector<const char*> values;
@@ -134,9 +160,16 @@ Connection::Connection(os::Process& process, const Place& place, const std::stri
   connection_ = PQconnectStartParams(keywords.data(), values.data(), 1);
   if (connection_ == nullptr) throw std::bad_alloc();
   PQsetNoticeReceiver(connection_, say_nothing, nullptr);
+  (void)PQsetErrorVerbosity(connection_,
+                            PQERRORS_VERBOSE);  // a refusal comes as text only, and with its five letters so
   note_descriptor();
-  if (PQstatus(connection_) == CONNECTION_BAD)
-    (void)end({std::make_error_code(std::errc::not_connected), what_libpq_says()});
+  if (PQstatus(connection_) == CONNECTION_BAD) (void)refused();
+}
+
+void Connection::disconnect() noexcept {
+  descriptor_.forget();
+  PQfinish(connection_);
+  connection_ = nullptr;
 }
 
 Connection::~Connection() {
@@ -148,8 +181,7 @@ Connection::~Connection() {
     }
     return;
   }
-  descriptor_.forget();
-  PQfinish(connection_);
+  disconnect();
 }
 
 int Connection::descriptor() const noexcept { return PQsocket(connection_); }
@@ -172,12 +204,38 @@ Connection::Progress Connection::end(Trouble why) {
 
 std::string Connection::what_libpq_says() const { return first_line(PQerrorMessage(connection_)); }
 
+// It lets nobody in now, and may do so in a moment: as many as fit stand before its socket already, all its sessions
+// are in use, or it is starting or stopping. Whoever waits for the session has a limit; within it, it is tried again.
+Connection::Progress Connection::refused() {
+  std::string what = PQerrorMessage(connection_);
+  // EAGAIN of connect(2), in whichever language: the C library's words. libpq has the number no more.
+  const bool is_full = what.find(": " + std::generic_category().message(EAGAIN)) != std::string::npos;
+  const bool heals = is_full || has_state(what, too_many_sessions) || has_state(what, cannot_connect_now);
+  Trouble trouble{std::make_error_code(std::errc::not_connected), without_state(first_line(what.c_str()))};
+  if (!heals) return end(std::move(trouble));
+  refusal_ = std::move(trouble);
+  disconnect();
+  again_at_ = pauses_.next(process_.system());
+  phase_ = Phase::pausing;
+  return Progress::pauses;
+}
+
+Connection::Progress Connection::advance_pausing() {
+  if (process_.system().now() < again_at_) return Progress::pauses;
+  connect();
+  return phase_ == Phase::connecting ? advance_connecting()
+                                     : (phase_ == Phase::pausing ? Progress::pauses : Progress::broken);
+}
+
 Connection::Progress Connection::advance() {
   switch (phase_) {
+    case Phase::pausing:
+      return advance_pausing();
     case Phase::connecting:
       return advance_connecting();
     case Phase::greeting:
-    case Phase::settling: {
+    case Phase::settling:
+    case Phase::reserving: {
       const Progress progress = advance_asked();
       return progress == Progress::ready ? settle() : progress;
     }
@@ -193,6 +251,11 @@ Connection::Progress Connection::drive(Time until) {
   for (;;) {
     const Progress progress = advance();
     if (progress == Progress::ready || progress == Progress::broken) return progress;
+    if (progress == Progress::pauses) {
+      if (process_.system().now() >= until) return progress;
+      (void)process_.system().wait({}, std::min(until, again_at_));
+      continue;
+    }
     const os::Ready what = progress == Progress::reads ? os::Ready::to_read : os::Ready::to_write;
     if (!os::wait_for_socket(descriptor(), what, until)) return progress;
   }
@@ -207,15 +270,14 @@ Connection::Progress Connection::advance_connecting() {
     const PostgresPollingStatusType status = PQconnectPoll(connection_);
     note_descriptor();
     if (status == PGRES_POLLING_OK) break;
-    if (status != PGRES_POLLING_READING && status != PGRES_POLLING_WRITING) {
-      return end({std::make_error_code(std::errc::not_connected), what_libpq_says()});
-    }
+    if (status != PGRES_POLLING_READING && status != PGRES_POLLING_WRITING) return refused();
     wants_ = status == PGRES_POLLING_READING ? Progress::reads : Progress::writes;
   }
   if (PQserverVersion(connection_) < oldest_server) {
     return end({std::make_error_code(std::errc::not_supported), "the server is older than PostgreSQL 12"});
   }
   (void)PQsetnonblocking(connection_, 1);
+  (void)PQsetErrorVerbosity(connection_, PQERRORS_DEFAULT);
   phase_ = Phase::greeting;
   answers_.clear();
   sent(PQsendQuery(connection_, set_up_ ? greeting() : greeting_without_schema()) != 0);
@@ -262,6 +324,7 @@ bool Connection::is_as_wanted() {
                                                          std::to_string(found) + ", and this program needs " +
                                                          std::to_string(schema_version));
   }
+  reserved_ = number_in(version, 1);
   return true;
 }
 
@@ -286,6 +349,13 @@ Connection::Progress Connection::settle() {
     }
   } else if (failed()) {
     return end(trouble());
+  } else if (phase_ == Phase::settling && reserved_ == 0) {
+    phase_ = Phase::reserving;
+    answers_.clear();
+    sent(PQsendQuery(connection_, reserving()) != 0);
+    return advance();
+  } else if (phase_ == Phase::reserving) {
+    reserved_ = written_number(PQgetvalue(answers_.back().get(), 0, 0));
   }
   phase_ = Phase::set_up;
   answers_.clear();
@@ -352,6 +422,7 @@ std::string_view Connection::sql_state() const noexcept {
 
 Trouble Connection::trouble() const {
   if (trouble_) return *trouble_;
+  if (phase_ == Phase::pausing && refusal_) return *refusal_;
   for (const Result& each : answers_) {
     if (!is_failure(each.get())) continue;
     const char* const message = PQresultErrorField(each.get(), PG_DIAG_MESSAGE_PRIMARY);
@@ -364,7 +435,7 @@ Trouble Connection::trouble() const {
 
 std::optional<Trouble> Connection::trouble_after(Progress progress) const {
   if (progress == Progress::ready && !failed()) return std::nullopt;
-  if (progress == Progress::ready || progress == Progress::broken) return trouble();
+  if (progress == Progress::ready || progress == Progress::broken || progress == Progress::pauses) return trouble();
   return Trouble{std::make_error_code(std::errc::timed_out), "the server does not answer"};
 }
 
@@ -442,25 +513,40 @@ void Pool::keep_parents(pg_conn* connection) {
   parents_.push_back(connection);
 }
 
-void Pool::begin_hold(std::int64_t backend, std::int64_t thread) {
-  const os::MutexGuard guard(system_, mutex_);
-  threads_[backend] = thread;
+Pool::Holds::iterator Pool::hold_of(std::int64_t backend, const Place& place) noexcept {
+  const auto [begin, end] = holds_.equal_range(backend);
+  const auto found = std::find_if(begin, end, [&](const auto& each) { return each.second.uri == place.uri; });
+  return found == end ? holds_.end() : found;
 }
 
-void Pool::end_hold(std::int64_t backend) noexcept {
+void Pool::begin_hold(std::int64_t backend, const Place& place, std::int64_t key, std::int64_t thread) {
+  Hold hold{place.uri, key, thread};
   const os::MutexGuard guard(system_, mutex_);
-  threads_.erase(backend);
+  holds_.emplace(backend, std::move(hold));
 }
 
-std::optional<std::int64_t> Pool::thread_of_hold(std::int64_t backend) noexcept {
+void Pool::end_hold(std::int64_t backend, const Place& place) noexcept {
   const os::MutexGuard guard(system_, mutex_);
-  const auto found = threads_.find(backend);
-  return found == threads_.end() ? std::nullopt : std::optional(found->second);
+  if (const auto found = hold_of(backend, place); found != holds_.end()) holds_.erase(found);
+}
+
+std::optional<std::int64_t> Pool::thread_of_hold(std::int64_t backend, const Place& place) noexcept {
+  const os::MutexGuard guard(system_, mutex_);
+  const auto found = hold_of(backend, place);
+  return found == holds_.end() ? std::nullopt : std::optional(found->second.thread);
 }
 
 bool Pool::holds_any(std::int64_t thread) noexcept {
   const os::MutexGuard guard(system_, mutex_);
-  return std::any_of(threads_.begin(), threads_.end(), [&](const auto& each) { return each.second == thread; });
+  return std::any_of(holds_.begin(), holds_.end(), [&](const auto& each) { return each.second.thread == thread; });
+}
+
+bool Pool::holds(std::int64_t thread, const Place& place, std::int64_t key) noexcept {
+  const os::MutexGuard guard(system_, mutex_);
+  return std::any_of(holds_.begin(), holds_.end(), [&](const auto& each) {
+    const Hold& hold = each.second;
+    return hold.thread == thread && hold.key == key && hold.uri == place.uri;
+  });
 }
 
 }  // namespace lockfile::schemes::postgresql

@@ -5,6 +5,7 @@
 // doubt is closed, never used again.
 #pragma once
 
+#include "os/backoff.hpp"
 #include "os/process.hpp"
 
 #include <array>
@@ -40,6 +41,7 @@ struct Place {
 /// What a session can be asked once it is set up; schema.cpp has the text of each.
 enum class Statement : std::uint8_t {
   alive,
+  reserve,
   record,
   name,
   add_name,
@@ -102,8 +104,12 @@ class Connection {
     ready,   ///< set up, and what was asked is answered
     reads,   ///< waits for the server
     writes,  ///< waits until it can send
+    pauses,  ///< the server lets nobody in for the moment: until `again_at()`, then it connects anew
     broken,  ///< there is no session any more; `trouble()` says why
   };
+  [[nodiscard]] Time again_at() const noexcept { return again_at_; }
+  /// Why it pauses, or did last.
+  [[nodiscard]] const std::optional<Trouble>& refusal() const noexcept { return refusal_; }
   /// What can be done without waiting.
   Progress advance();
   /// As it, waiting until that time.
@@ -134,7 +140,7 @@ class Connection {
   /// Of a statement: int8 or bool.
   [[nodiscard]] std::int64_t number(std::size_t row, int column) const noexcept;
   [[nodiscard]] std::string_view text(std::size_t row, int column) const noexcept;
-  /// Of the failed answer, or of the end of the session.
+  /// Of the failed answer, of the end of the session, or of a refusal.
   [[nodiscard]] Trouble trouble() const;
   /// Of a question that was driven as far as that. Nothing: it was answered, and did not fail.
   [[nodiscard]] std::optional<Trouble> trouble_after(Progress progress) const;
@@ -152,6 +158,9 @@ class Connection {
   [[nodiscard]] std::int64_t backend() const noexcept { return backend_; }
   [[nodiscard]] std::int64_t backend_start() const noexcept { return backend_start_; }
   [[nodiscard]] std::uint64_t timeline() const noexcept { return timeline_; }
+  /// Numbers up to this one may be told of: no crash of the server makes it give them again.
+  [[nodiscard]] std::int64_t reserved() const noexcept { return reserved_; }
+  void set_reserved(std::int64_t number) noexcept { reserved_ = number; }
 
   /// The reason that the session's record has.
   [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
@@ -161,8 +170,12 @@ class Connection {
   void learn(std::int64_t key);
 
  private:
-  enum class Phase : std::uint8_t { connecting, greeting, settling, set_up, broken };
+  enum class Phase : std::uint8_t { pausing, connecting, greeting, settling, reserving, set_up, broken };
+  void connect();
+  void disconnect() noexcept;
+  Progress advance_pausing();
   Progress advance_connecting();
+  Progress refused();
   Progress advance_asked();
   Progress settle();
   [[nodiscard]] bool is_as_wanted();
@@ -179,6 +192,9 @@ class Connection {
   os::Unshared descriptor_;  // closed in a forked child
   Phase phase_ = Phase::connecting;
   Progress wants_ = Progress::writes;  // while connecting
+  os::Backoff pauses_{std::chrono::milliseconds(5), std::chrono::milliseconds(250)};
+  Time again_at_;
+  std::optional<Trouble> refusal_;
   bool asked_ = false;
   bool flushed_ = true;
   std::vector<Result> answers_;
@@ -186,6 +202,7 @@ class Connection {
   std::int64_t backend_ = 0;
   std::int64_t backend_start_ = 0;
   std::uint64_t timeline_ = 0;
+  std::int64_t reserved_ = 0;
   std::unordered_set<std::int64_t> known_;
 };
 
@@ -204,11 +221,12 @@ class Pool {
 
   /// What a session has is a hold of ours from the moment when it has been told so, and until it gives it back. Who
   /// looks at the server sees it earlier, and with the thread of the session's hold before.
-  void begin_hold(std::int64_t backend, std::int64_t thread);
-  void end_hold(std::int64_t backend) noexcept;
+  void begin_hold(std::int64_t backend, const Place& place, std::int64_t key, std::int64_t thread);
+  void end_hold(std::int64_t backend, const Place& place) noexcept;
   /// The thread; nothing: it is no hold.
-  [[nodiscard]] std::optional<std::int64_t> thread_of_hold(std::int64_t backend) noexcept;
+  [[nodiscard]] std::optional<std::int64_t> thread_of_hold(std::int64_t backend, const Place& place) noexcept;
   [[nodiscard]] bool holds_any(std::int64_t thread) noexcept;
+  [[nodiscard]] bool holds(std::int64_t thread, const Place& place, std::int64_t key) noexcept;
 
  private:
   static constexpr std::size_t most_idle = 8;  // of all places together
@@ -216,7 +234,14 @@ class Pool {
   os::Mutex mutex_;
   std::vector<std::unique_ptr<Connection>> idle_;
   std::vector<pg_conn*> parents_;
-  std::unordered_map<std::int64_t, std::int64_t> threads_;  // of the sessions that hold
+  struct Hold {
+    std::string uri;
+    std::int64_t key = 0;
+    std::int64_t thread = 0;
+  };
+  using Holds = std::unordered_multimap<std::int64_t, Hold>;
+  [[nodiscard]] Holds::iterator hold_of(std::int64_t backend, const Place& place) noexcept;
+  Holds holds_;  // by sessions, of which two servers may have one of the same number
 };
 
 }  // namespace lockfile::schemes::postgresql

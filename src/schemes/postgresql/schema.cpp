@@ -11,6 +11,17 @@
 namespace lockfile::schemes::postgresql {
 namespace {
 
+// Numbers are drawn without waiting for the disk: a sequence is written to the log once for 32 numbers, and a pair
+// would cost four times as much on the average if one in 32 waited for that. So a crash of the server sets the sequence
+// back. What no crash sets back is `reserved`: no number above it is told to anybody before a larger one has reached
+// the disk. A table that is not logged is empty after a crash, and so is `no_crash_since`. The first session that finds
+// it empty sets the sequence to what had been reserved, before it draws a number:
+//
+//   A: draws 41..44 (reserved up to 100, on disk)      crash: the sequence is at 32, `no_crash_since` is empty
+//   B:                                                 reserve: the sequence at 100, up to 200 on disk    draws 101
+//
+// C comes while B is at it: it finds the table empty too, waits for the row of `reserved`, and then finds it filled.
+//
 // Who may use the database may use its locks, as with any advisory lock. `session` is lost in a crash of the server, as
 // the sessions are. Of functions: `take_units` gives null where somebody else is being admitted, an empty text where
 // too few are free (the right to be admitted is kept then), else the numbers of the units.
@@ -26,6 +37,25 @@ DO $do$ BEGIN
   END IF;
 END $do$;
 CREATE SEQUENCE IF NOT EXISTS lockfile.fence AS bigint MINVALUE 1 MAXVALUE 1099511627775 NO CYCLE CACHE 1;
+CREATE TABLE IF NOT EXISTS lockfile.reserved (one boolean PRIMARY KEY DEFAULT true CHECK (one), upto bigint NOT NULL);
+INSERT INTO lockfile.reserved (upto) SELECT last_value FROM lockfile.fence ON CONFLICT DO NOTHING;
+CREATE UNLOGGED TABLE IF NOT EXISTS lockfile.no_crash_since (one boolean PRIMARY KEY DEFAULT true CHECK (one));
+CREATE OR REPLACE FUNCTION lockfile.reserve(number bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $f$
+DECLARE now_upto bigint; drawn bigint; at_a_time CONSTANT bigint := 1048576;
+BEGIN
+  SELECT upto INTO STRICT now_upto FROM lockfile.reserved FOR UPDATE;
+  SELECT last_value INTO STRICT drawn FROM lockfile.fence;
+  IF NOT EXISTS (SELECT FROM lockfile.no_crash_since) THEN
+    drawn := setval('lockfile.fence', greatest(now_upto, drawn));
+    INSERT INTO lockfile.no_crash_since DEFAULT VALUES;
+  ELSIF least(number, drawn) <= now_upto THEN
+    RETURN now_upto;
+  END IF;
+  now_upto := drawn + at_a_time;
+  UPDATE lockfile.reserved SET upto = now_upto;
+  RETURN now_upto;
+END $f$;
 CREATE TABLE IF NOT EXISTS lockfile.name (key bigint PRIMARY KEY, name text NOT NULL);
 CREATE UNLOGGED TABLE IF NOT EXISTS lockfile.session (
   backend integer PRIMARY KEY, backend_start bigint NOT NULL, process bigint NOT NULL, process_start text NOT NULL,
@@ -72,7 +102,7 @@ BEGIN
   RETURN had_all;
 END $f$;
 GRANT USAGE ON SCHEMA lockfile TO PUBLIC;
-GRANT SELECT ON lockfile.meta TO PUBLIC;
+GRANT SELECT ON lockfile.meta, lockfile.reserved, lockfile.no_crash_since TO PUBLIC;
 GRANT SELECT, INSERT ON lockfile.name TO PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON lockfile.session TO PUBLIC;
 GRANT USAGE ON SEQUENCE lockfile.fence TO PUBLIC;
@@ -96,7 +126,7 @@ constexpr std::array settings = {
     Setting{"idle_in_transaction_session_timeout", "0"},
     Setting{"idle_session_timeout", "0", 140000},
     Setting{"transaction_timeout", "0", 170000},
-    Setting{"synchronous_commit", "on"},  // off: the numbers of holds could go back in a crash
+    Setting{"synchronous_commit", "off"},  // what has to be on the disk says so itself: `reserve`
 };
 
 // A session that waits for a lock holds no other one, so the server finds no cycle that we make; but each look for one
@@ -174,6 +204,10 @@ constexpr std::string_view that_session =
     "WHERE a.pid = $1 AND (a.backend_start IS NULL OR "
     "(date_part('epoch', a.backend_start) * 1000000)::bigint = $2)";
 
+// The commit waits for the disk.
+#define LOCKFILE_RESERVE(number) \
+  "SELECT CASE WHEN set_config('synchronous_commit', 'on', true) IS NOT NULL THEN lockfile.reserve(" number ") END"
+
 std::string statements(int server_version) {
   const std::string session(that_session);
   return trying("lf_try_exclusive", "pg_try_advisory_lock($1)") +
@@ -181,6 +215,7 @@ std::string statements(int server_version) {
          waiting("lf_wait_exclusive", "pg_advisory_lock($1) IS NOT NULL") +
          waiting("lf_wait_shared", "pg_advisory_lock_shared($1) IS NOT NULL") + looking(server_version) +
          claiming(server_version) + taking_units("take_units") + taking_units("take_more_units") +
+         "PREPARE lf_reserve(bigint) AS " LOCKFILE_RESERVE("$1") ";"
          "PREPARE lf_alive AS SELECT pg_backend_pid()::bigint;"
          "PREPARE lf_name(bigint) AS SELECT name FROM lockfile.name WHERE key = $1;"
          "PREPARE lf_add_name(bigint, text) AS INSERT INTO lockfile.name VALUES ($1, $2) ON CONFLICT DO NOTHING;"
@@ -222,9 +257,16 @@ const std::string& schema_text() {
   "SELECT pg_backend_pid(), pg_is_in_recovery(), CASE WHEN pg_is_in_recovery() THEN 0 ELSE " \
   "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END, "      \
   "(date_part('epoch', backend_start) * 1000000)::bigint FROM pg_stat_activity WHERE pid = pg_backend_pid();"
-const char* greeting() noexcept { return LOCKFILE_GREETING "SELECT version FROM lockfile.meta"; }
+const char* greeting() noexcept {
+  return LOCKFILE_GREETING
+      "SELECT version, CASE WHEN EXISTS (SELECT FROM lockfile.no_crash_since) THEN "
+      "(SELECT upto FROM lockfile.reserved) ELSE 0 END FROM lockfile.meta";
+}
 const char* greeting_without_schema() noexcept { return LOCKFILE_GREETING; }
 #undef LOCKFILE_GREETING
+
+const char* reserving() noexcept { return LOCKFILE_RESERVE("0"); }
+#undef LOCKFILE_RESERVE
 
 const char* named_locks() noexcept {
   return "SELECT DISTINCT n.name, n.key FROM pg_locks AS l JOIN lockfile.name AS n "
@@ -256,6 +298,8 @@ const char* name_of(Statement statement) noexcept {
   switch (statement) {
     case Statement::alive:
       return "lf_alive";
+    case Statement::reserve:
+      return "lf_reserve";
     case Statement::record:
       return "lf_record";
     case Statement::name:

@@ -15,9 +15,12 @@ inline constexpr int oldest_server = 120000;
 [[nodiscard]] const std::string& schema_text();
 
 /// The first question of every session: its process, whether the server is a standby, the timeline, when the process
-/// began; and the version of the schema.
+/// began; the version of the schema, and up to which number has been reserved, 0 after a crash.
 [[nodiscard]] const char* greeting() noexcept;
 [[nodiscard]] const char* greeting_without_schema() noexcept;
+
+/// After a crash: what `Statement::reserve` does, before the first number is drawn.
+[[nodiscard]] const char* reserving() noexcept;
 
 /// Names and numbers of what is locked or waited for in the database just now, where the numbers have names.
 [[nodiscard]] const char* named_locks() noexcept;

@@ -88,7 +88,7 @@ std::string what_a_session_says(std::int64_t thread) {
 
 std::int64_t thread_in(std::string_view application) noexcept { return told_in(application).thread; }
 
-Seen seen_in(const Connection& answer, std::chrono::steady_clock::time_point now) {
+Seen seen_in(const Connection& answer, const Place& place, std::chrono::steady_clock::time_point now) {
   const os::Identity& self = os::Process::current().identity();
   Seen seen;
   for (std::size_t row = 0; row < answer.rows(); ++row) {
@@ -119,7 +119,7 @@ Seen seen_in(const Connection& answer, std::chrono::steady_clock::time_point now
     }
     holder.waits = !is_granted;
     if (holder.this_process && is_granted) {
-      const auto thread = os::Process::current().part<Pool>().thread_of_hold(answer.number(row, backend));
+      const auto thread = os::Process::current().part<Pool>().thread_of_hold(answer.number(row, backend), place);
       holder.waits = !thread;
       holder.thread = thread.value_or(holder.thread);
     }
@@ -183,7 +183,7 @@ Seen SessionScheme::look(std::error_code& why) {
     why = errand.trouble().why;
     return {};
   }
-  return seen_in(errand.answer(), os::Process::current().system().now());
+  return seen_in(errand.answer(), place_, os::Process::current().system().now());
 }
 
 std::vector<Holder> SessionScheme::holders(std::error_code& why) { return look(why).holders; }
@@ -195,7 +195,11 @@ std::vector<Waiter> SessionScheme::waiters(std::error_code& why) {
     why = errand.trouble().why;
     return {};
   }
-  return seen_in(errand.answer(), os::Process::current().system().now()).waiters;
+  return seen_in(errand.answer(), place_, os::Process::current().system().now()).waiters;
+}
+
+std::optional<bool> SessionScheme::is_held_by(std::int64_t thread) noexcept {
+  return os::Process::current().part<Pool>().holds(thread, place_, first_key());
 }
 
 std::error_code SessionScheme::break_hold(const Holder& hold, Proof proof) noexcept {
@@ -248,27 +252,22 @@ std::unique_ptr<lockfile::Scheme> Scheme::semaphore(std::size_t units, std::size
 }
 
 std::error_code Scheme::initialise(std::string& what) {
-  using Progress = Connection::Progress;
   os::Process& process = os::Process::current();
   Connection connection(process, place(), reason(), false);
-  Progress progress = connection.drive(process.system().now() + place().patience);
-  if (progress == Progress::ready) {
-    connection.ask(schema_text());
-    progress = connection.drive(process.system().now() + place().patience);
-  }
-  const auto trouble = connection.trouble_after(progress);
+  const auto trouble = connection.ask_by(process.system().now() + place().patience, schema_text());
   if (!trouble) return {};
   what = trouble->what;
   return trouble->why;
 }
 
-std::vector<std::string> Scheme::locked_names(std::error_code& why) {
+std::vector<std::string> Scheme::locked_names(std::error_code& why, std::string& what) {
   why.clear();
   os::Process& process = os::Process::current();
   Connection session(process, place(), reason());
   std::vector<std::string> all;
   if (const auto trouble = session.ask_by(process.system().now() + place().patience, named_locks())) {
     why = trouble->why;
+    what = trouble->what;
     return all;
   }
   for (std::size_t row = 0; row < session.rows(); ++row) {

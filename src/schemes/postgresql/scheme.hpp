@@ -2,7 +2,7 @@
 // one, and ends it with the session that has it. Two processes A and B, key K (key.hpp):
 //
 //   1. A: session a: tries K, and draws number 7 in the same statement: A holds
-//   2.                                                B: session b: tries K: busy. Who is it? says so
+//   2.                                                B: session b: tries K: busy
 //   3.                                                B: session b: waits for K; sleeps on b's socket
 //   4. A: session a: unlocks K                        B: b is answered: K, and number 8: B holds
 //
@@ -15,7 +15,8 @@
 // grant K to nobody's session.
 //
 // Numbers: one sequence for the whole database, behind the server's timeline. The sequence alone goes back when a
-// standby is promoted that had not yet been told of its last numbers; the timeline is larger then.
+// standby is promoted that had not yet been told of its last numbers; the timeline is larger then. And in a crash, for
+// nobody waits until a number is on the disk: schema.cpp has how it is set forward again before the next one is drawn.
 //
 // What it costs: a session for each lock that is held or waited for, and one waiter of each process and lock object is
 // at the server (the others line up in front, core/lines.hpp). Sessions are kept for the next hold, some of them.
@@ -35,6 +36,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -77,7 +79,7 @@ struct Seen {
   std::vector<Holder> waiting;  ///< the waiters again, as those who are first in line
 };
 /// From the answer to `Statement::locks`.
-[[nodiscard]] Seen seen_in(const Connection& answer, std::chrono::steady_clock::time_point now);
+[[nodiscard]] Seen seen_in(const Connection& answer, const Place& place, std::chrono::steady_clock::time_point now);
 
 /// What a session says of a hold that begins now, but for its number, which the server puts behind it.
 [[nodiscard]] std::string what_a_session_says(std::int64_t thread);
@@ -93,6 +95,8 @@ class SessionScheme : public lockfile::Scheme {
   [[nodiscard]] std::vector<Holder> holders(std::error_code& why) override;
   [[nodiscard]] std::vector<Waiter> waiters(std::error_code& why) override;
   std::error_code break_hold(const Holder& hold, Proof proof) noexcept override;
+  [[nodiscard]] bool opens_sessions() const noexcept override { return true; }
+  [[nodiscard]] std::optional<bool> is_held_by(std::int64_t thread) noexcept override;
 
   [[nodiscard]] const Place& place() const noexcept { return place_; }
   [[nodiscard]] const std::string& lock_name() const noexcept { return name_; }
@@ -126,7 +130,7 @@ class Scheme final : public SessionScheme {
   [[nodiscard]] std::unique_ptr<lockfile::Scheme> semaphore(std::size_t units, std::size_t wanted) override;
   std::error_code initialise(std::string& what) override;
   [[nodiscard]] Examination examine(std::error_code& why) override;
-  [[nodiscard]] std::vector<std::string> locked_names(std::error_code& why) override;
+  [[nodiscard]] std::vector<std::string> locked_names(std::error_code& why, std::string& what) override;
 
   [[nodiscard]] std::int64_t first_key() const noexcept override { return key_; }
   [[nodiscard]] std::int64_t last_key() const noexcept override { return key_; }

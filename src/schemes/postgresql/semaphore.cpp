@@ -47,12 +47,11 @@ void UnitsAttempt::ask_try(Connection& session) {
                                          .add(semaphore_.wanted()));
 }
 
-std::optional<Granted> UnitsAttempt::tried(Connection& session) {
-  if (session.is_null(0, 0)) return std::nullopt;
+bool UnitsAttempt::tried(Connection& session) {
+  if (session.is_null(0, 0)) return false;
   taken_ = session.text(0, 0);
   admitted_ = taken_.empty();
-  if (admitted_) return std::nullopt;
-  return Granted{};
+  return !admitted_;
 }
 
 void UnitsAttempt::ask_wait(Connection& session) {

@@ -45,7 +45,7 @@ class UnitsAttempt final : public SessionAttempt {
 
  private:
   void ask_try(Connection& session) override;
-  std::optional<Granted> tried(Connection& session) override;
+  [[nodiscard]] bool tried(Connection& session) override;
   void ask_wait(Connection& session) override;
   std::optional<Step> waited(Connection& session) override;
   std::optional<Step> own_answer(Connection& session) override;

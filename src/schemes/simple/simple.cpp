@@ -66,7 +66,7 @@ Examination Scheme::examine(std::error_code& why) {
   return {};
 }
 
-std::vector<std::string> Scheme::locked_names(std::error_code& why) {
+std::vector<std::string> Scheme::locked_names(std::error_code& why, std::string& /*what*/) {
   why = std::make_error_code(std::errc::operation_not_supported);
   return {};
 }

@@ -62,13 +62,19 @@ std::shared_ptr<Database> Scheme::database(Database::For what, Refusal& refusal)
   return std::move(opened.database);
 }
 
+namespace {
+
+std::error_code code_of(const Refusal& refusal) {
+  return refusal.busy ? std::make_error_code(std::errc::resource_unavailable_try_again) : refusal.why;
+}
+
+}  // namespace
+
 // Null without a cause: there is no database, so nobody holds.
 std::shared_ptr<Database> Scheme::database_to_look_at(std::error_code& why) {
   Refusal refusal;
   auto database = this->database(Database::For::looking, refusal);
-  if (refusal.refused()) {
-    why = refusal.busy ? std::make_error_code(std::errc::resource_unavailable_try_again) : refusal.why;
-  }
+  if (refusal.refused()) why = code_of(refusal);
   return database;
 }
 
@@ -81,8 +87,7 @@ void look_at(Database& database, std::error_code& why, Look look) {
     const Database::Look transaction(database);
     look();
   } catch (const Refused& refused) {
-    why = refused.refusal().busy ? std::make_error_code(std::errc::resource_unavailable_try_again)
-                                 : refused.refusal().why;
+    why = code_of(refused.refusal());
   }
 }
 
@@ -200,11 +205,21 @@ Examination Scheme::examine(std::error_code& why) {
   return seen;
 }
 
-std::vector<std::string> Scheme::locked_names(std::error_code& why) {
+std::vector<std::string> Scheme::locked_names(std::error_code& why, std::string& what) {
   why.clear();
   std::vector<std::string> all;
-  const auto database = database_to_look_at(why);
-  if (!database) return all;
+  Refusal refusal;
+  const auto database = this->database(Database::For::looking, refusal);
+  if (refusal.refused()) {
+    why = code_of(refusal);
+    what = std::move(refusal.what);
+    return all;
+  }
+  // A lock that nobody has yet is free; but who asks for all of a file that is not there has taken another one's name.
+  if (!database) {
+    why = std::make_error_code(std::errc::no_such_file_or_directory);
+    return all;
+  }
   look_at(*database, why, [&] { all = names_in(*database, Kind::lock); });
   return all;
 }

@@ -54,7 +54,7 @@ class Scheme final : public lockfile::Scheme {
   void abandon() noexcept override;
   [[nodiscard]] std::unique_ptr<lockfile::Scheme> semaphore(std::size_t units, std::size_t wanted) override;
   [[nodiscard]] Examination examine(std::error_code& why) override;
-  [[nodiscard]] std::vector<std::string> locked_names(std::error_code& why) override;
+  [[nodiscard]] std::vector<std::string> locked_names(std::error_code& why, std::string& what) override;
 
  private:
   friend class Attempt;
