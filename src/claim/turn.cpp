@@ -243,7 +243,7 @@ void Turn::sleep_as_first(os::System& system, Blocked& blocked) const {
                          !blocked.look_again && std::any_of(blocked.on.begin(), blocked.on.end(), is_process);
   if (will_tell) std::erase_if(blocked.on, [&](const Watch& each) { return !is_process(each); });
   blocked.on.push_back(seat_->fifo().watch());
-  const auto slow = system.now() + grace;
+  const auto slow = system.now() + look_of_the_first;
   blocked.look_again = blocked.look_again ? std::min(*blocked.look_again, slow) : slow;
 }
 

@@ -15,10 +15,11 @@
 // 4. Who is in drops its place. A reader then gives a token to the place behind, if that is a reader: the readers
 //    admit each other. Nobody has to be woken behind a writer: it is the process that the one behind watches already.
 // 5. Who gives up drops its place and gives a token to the one behind, also when a token had come for it.
-// 6. Nobody is waited for who does not move. Each looks again after (places ahead + 1) times `grace`. If nobody ahead
-//    has moved since, and the lock would let it in, and the same is seen once more after another `grace`, those ahead
-//    are stopped: they are passed. A passed place stops nobody; its owner, awake again, tries as a first does. A
-//    release tells the first who has not been passed, then those who have.
+// 6. Nobody is waited for who does not move. Each behind the first looks again after (places ahead + 1) times `grace`,
+//    and the first after `look_of_the_first`. If nobody ahead has moved since, and the lock would let it in, and the
+//    same is seen once more after another `grace`, those ahead are stopped: they are passed. A passed place stops
+//    nobody; its owner, awake again, tries as a first does. A release tells the first who has not been passed, then
+//    those who have.
 #pragma once
 
 #include "claim/directory.hpp"
@@ -40,6 +41,9 @@ namespace lockfile::claim {
 
 /// How long somebody who could move may keep those behind it waiting; see above for how it adds up.
 inline constexpr std::chrono::milliseconds grace{250};
+/// Whoever is first is told of every release. What no token tells it, it finds at a look that it takes so often: that a
+/// holder was stopped between its release and its token, that the line was removed.
+inline constexpr std::chrono::milliseconds look_of_the_first{1000};
 
 /// A queue and where its waiters' FIFOs are.
 struct QueueAt {

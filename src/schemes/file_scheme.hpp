@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 namespace lockfile::schemes {
 
@@ -16,6 +17,9 @@ class FileAttempt : public Attempt {
   /// told by a look at many, it is blocked without it, and without anything to sleep on. So the way into the line takes
   /// as long as ever, however many hold.
   [[nodiscard]] virtual Step step_before_line() noexcept { return step(); }
+  /// Would nobody who holds keep it out? By a look that takes nothing and is no event for whoever watches the lock.
+  /// Nothing: the holders tell.
+  [[nodiscard]] virtual std::optional<bool> would_enter() { return std::nullopt; }
 };
 
 class FileScheme : public Scheme {

@@ -100,6 +100,27 @@ Step KernelAttempt::try_step() {
   return soon;
 }
 
+// To open the file and close it again would be an event for whoever is first in line, who would look four times for it.
+std::optional<bool> KernelAttempt::would_enter() {
+  const auto directory = scheme_.resolve();
+  if (!directory.ok()) return std::nullopt;
+  if (file_ && (file_->shared_directory() != directory.value || !file_->descriptor_is_ours())) file_.reset();
+  if (!file_) file_ = scheme_.take_kept(request_.mode);
+  if (!file_) {
+    auto file = std::make_unique<KernelFile>(directory.value, scheme_.path_.name, scheme_.lock_);
+    if (file->open(request_.mode) != 0) return std::nullopt;
+    file_ = std::move(file);
+  }
+  const auto still = file_->still_there();
+  if (!still.ok()) return std::nullopt;
+  if (!still.value) return true;  // whoever tries opens another
+  const auto held = scheme_.is_held(*file_);
+  if (!held.ok() || !held.value) return held.ok();
+  const auto holders = scheme_.holders_of(*file_, request_.mode);
+  return std::none_of(holders.begin(), holders.end(),
+                      [&](const Holder& each) { return excludes(request_.mode, each.mode); });
+}
+
 std::optional<Failed> KernelAttempt::prepare(bool& made, Failed& for_now) {
   const auto directory = scheme_.resolve();
   if (!directory.ok()) {

@@ -34,6 +34,7 @@ class KernelAttempt final : public FileAttempt {
   void end_conversion() noexcept override;
   bool still_held(std::error_code& why) noexcept override;
   void abandon() noexcept override;
+  [[nodiscard]] std::optional<bool> would_enter() override;
   std::error_code hand_over(std::int64_t child) noexcept override;
   std::optional<int> share_guard(std::error_code& why) noexcept override;
   bool outlives_us() noexcept override;

@@ -211,7 +211,7 @@ class LinedAttempt final : public Attempt {
       const claim::QueueAt at = scheme_.at(*queue, *directory);
       Blocked blocked;
       switch (turn_->look(
-          at, [this] { return scheme_.would_enter(request_.mode); }, blocked)) {
+          at, [this] { return would_enter(); }, blocked)) {
         case claim::Turn::What::lost:
           drop_turn();
           if (!line_up()) return inner_->step();
@@ -224,6 +224,11 @@ class LinedAttempt final : public Attempt {
       }
     }
     return step_without_line();
+  }
+
+  bool would_enter() {
+    const auto told = inner_->would_enter();
+    return told ? *told : scheme_.would_enter(request_.mode);
   }
 
   Step try_as_first(os::System& system) {
