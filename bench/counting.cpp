@@ -4,6 +4,8 @@
 #include "os/process.hpp"
 #include "support/layered_system.hpp"
 
+#include <utility>
+
 namespace bench {
 
 using namespace lockfile;
@@ -52,5 +54,25 @@ CallCounter::CallCounter() : layer_(std::make_unique<Layer>()) { os::Process::se
 CallCounter::~CallCounter() { os::Process::set_current(nullptr); }
 
 std::int64_t CallCounter::calls() const noexcept { return layer_->system.calls; }
+
+struct FirstSleep::Layer {
+  testing::LayeredSystem system{os::real_system()};
+  os::Process process{system};
+  bool expected = false;
+};
+
+FirstSleep::FirstSleep(std::function<void()> tell) : layer_(std::make_unique<Layer>()) {
+  layer_->system.before = [layer = layer_.get(), tell = std::move(tell)](os::Call call) {
+    if (call == os::Call::wait && std::exchange(layer->expected, false)) tell();
+    return 0;
+  };
+  os::Process::set_current(&layer_->process);
+}
+
+FirstSleep::~FirstSleep() { os::Process::set_current(nullptr); }
+
+void FirstSleep::expect() noexcept { layer_->expected = true; }
+
+bool FirstSleep::came() const noexcept { return !layer_->expected; }
 
 }  // namespace bench
