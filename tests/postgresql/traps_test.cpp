@@ -1,6 +1,7 @@
 // What is known to go wrong with locks of a PostgreSQL server, each against a real one. The laws that hold for every
 // scheme are in tests/conformance.
 #include "postgresql/support.hpp"
+#include "schemes/postgresql/connection.hpp"
 #include "schemes/postgresql/key.hpp"
 
 #include <lockfile/lease_keeper.hpp>
@@ -381,6 +382,27 @@ TEST_F(Traps, an_acquire_whose_answer_is_lost_holds_nothing) {
     acquiring.get();
     sql.until(locks("count(*)", "true"), "0");
   }
+}
+
+// With the server's own deadlock_timeout a thousand waiters all look for a deadlock in one second, and stop everybody for
+// several: what docs/schemes/postgresql.md says of settings is what a session has.
+TEST_F(Traps, the_settings_of_a_session_win_over_the_servers_and_not_over_the_address) {
+  const auto settings = [](const std::string& where) {
+    os::Process& process = os::Process::current();
+    schemes::postgresql::Connection session(
+        process, schemes::postgresql::place_of(where.substr(std::string("postgresql://").size())), "");
+    const auto trouble = session.ask_by(process.system().now() + stuck,
+                                        std::string("SELECT concat_ws(' ', current_setting('deadlock_timeout'), "
+                                                    "current_setting('client_connection_check_interval', true), "
+                                                    "current_setting('lock_timeout'), "
+                                                    "current_setting('statement_timeout'), "
+                                                    "current_setting('idle_session_timeout', true), "
+                                                    "current_setting('synchronous_commit'))"));
+    return trouble ? trouble->what : std::string(session.text(0, 0));
+  };
+  EXPECT_EQ(settings(place()), "1min 1s 0 0 0 off");
+  EXPECT_EQ(settings(place() + "&options=-c%20deadlock_timeout%3D5s%20-c%20synchronous_commit%3Dlocal"),
+            "5s 1s 0 0 0 local");
 }
 
 TEST_F(Traps, doctor_tells_of_the_server) {

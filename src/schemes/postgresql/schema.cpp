@@ -281,7 +281,7 @@ std::string settling(int server_version, const std::string& server_options, cons
     if (server_version < each.since || server_options.find(each.name) != std::string::npos) continue;
     sql += "SET " + std::string(each.name) + " = '" + std::string(each.value) + "';";
   }
-  if (server_version >= 150000) sql += seldom_looks;
+  if (server_version >= 150000 && server_options.find("deadlock_timeout") == std::string::npos) sql += seldom_looks;
   // Of sessions that are no more. Not at each beginning, for it costs a look at all of them.
   sql +=
       "DELETE FROM lockfile.session WHERE pg_backend_pid() % 64 = 0 AND backend IN (SELECT s.backend FROM "
