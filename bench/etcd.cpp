@@ -77,6 +77,34 @@ class Bare {
     out.add_success()->mutable_request_delete_range()->set_key(key);
     if (!send(out).succeeded()) bench::fail("a bare transaction");
   }
+  // The least that a lock with an order can be: a key of its own, whose predecessor is watched from now on, and a last
+  // look, without which a key that had been lost meanwhile would be taken for a hold.
+  void acquire() {
+    key_ = "bare-lock/" + std::to_string(getpid()) + "-" + std::to_string(++number_);
+    rpc::TxnRequest in;
+    guard(in, key_, 0);
+    auto& put = *in.add_success()->mutable_request_put();
+    put.set_key(key_);
+    put.set_value(value_);
+    put.set_lease(lease_);
+    range_of_two(in);
+    rpc::TxnResponse answer = send(in);
+    created_ = answer.header().revision();
+    while (first_in(answer) != key_) {
+      wait_for_end_of(first_in(answer), answer.header().revision());
+      rpc::TxnRequest look;
+      guard(look, key_, created_);
+      range_of_two(look);
+      answer = send(look);
+      if (!answer.succeeded()) bench::fail("a bare key is gone");
+    }
+  }
+  void release() {
+    rpc::TxnRequest out;
+    guard(out, key_, created_);
+    out.add_success()->mutable_request_delete_range()->set_key(key_);
+    if (!send(out).succeeded()) bench::fail("a bare transaction");
+  }
   void write() {
     rpc::TxnRequest in;
     auto& put = *in.add_success()->mutable_request_put();
@@ -95,6 +123,31 @@ class Bare {
     compare.set_key(key);
     compare.set_create_revision(revision);
   }
+  static void range_of_two(rpc::TxnRequest& request) {
+    auto& range = *request.add_success()->mutable_request_range();
+    range.set_key("bare-lock/");
+    range.set_range_end("bare-lock0");
+    range.set_sort_target(rpc::RangeRequest::CREATE);
+    range.set_sort_order(rpc::RangeRequest::ASCEND);
+    range.set_limit(2);
+  }
+  static std::string first_in(const rpc::TxnResponse& answer) {
+    return answer.responses(answer.responses_size() - 1).response_range().kvs(0).key();
+  }
+  void wait_for_end_of(const std::string& key, std::int64_t seen_at) {
+    if (!watch_) watch_ = watches_->Watch(&watching_);
+    rpc::WatchRequest request;
+    request.mutable_create_request()->set_key(key);
+    if (!watch_->Write(request)) bench::fail("a bare watch");
+    rpc::WatchResponse said;
+    for (;;) {
+      if (!watch_->Read(&said)) bench::fail("a bare watch");
+      if (said.created() && said.header().revision() != seen_at) return;  // it may have ended before
+      for (const rpc::Event& each : said.events()) {
+        if (each.type() == rpc::Event::DELETE && each.kv().key() == key) return;
+      }
+    }
+  }
   rpc::TxnResponse send(const rpc::TxnRequest& request) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + 10s);
@@ -105,6 +158,11 @@ class Bare {
 
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<rpc::KV::Stub> keys_;
+  std::unique_ptr<rpc::Watch::Stub> watches_ = rpc::Watch::NewStub(channel_);
+  grpc::ClientContext watching_;
+  std::unique_ptr<grpc::ClientReaderWriter<rpc::WatchRequest, rpc::WatchResponse>> watch_;
+  std::string key_;
+  std::int64_t created_ = 0;
   std::int64_t lease_ = 0;
   std::string value_;
   std::uint64_t number_ = 0;
@@ -164,21 +222,25 @@ struct Frame {
   std::atomic<int> left{0};
 };
 
-void alternate(Frame& frame, std::size_t me, std::size_t holds, std::chrono::microseconds hold,
-               const std::string& address) {
-  const auto lock = lockfile::open(address);
-  pair_of(*lock);
+struct Verbs {
+  std::function<void()> acquire;
+  std::function<void()> release;
+};
+
+void alternate(Frame& frame, std::size_t me, std::size_t holds, std::chrono::microseconds hold, const Verbs& lock) {
+  lock.acquire();
+  lock.release();
   ++frame.ready;
   bench::wait_until([&] { return frame.ready.load() == 2; }, "the other one");
   for (std::size_t i = 0; i < holds; ++i) {
     const std::int64_t began = bench::now_ns();
-    lock->acquire(lockfile::for_ever);
+    lock.acquire();
     const std::int64_t got = bench::now_ns();
     const std::int64_t released = frame.release_began.at(1 - me).load();
     frame.waited.at(me).at(i) = released > began ? got - released : 0;
     std::this_thread::sleep_for(hold);
     frame.release_began.at(me).store(bench::now_ns());
-    lock->release();
+    lock.release();
   }
   ++frame.left;
 }
@@ -188,14 +250,24 @@ struct Passing {
   std::string name;
   std::chrono::microseconds hold;
   bool noise;
-  std::vector<double> us;
+  std::vector<double> us{};
+  std::vector<double> bare_us{};  // by hand
 };
 
-void pass(Passing& passing, const Server& server, std::size_t holds) {
+void pass(Passing& passing, const Server& server, std::size_t holds, bool by_hand) {
   bench::Shared<Frame> frame;
   bench::Crew crew;
   for (std::size_t me = 0; me < 2; ++me) {
-    crew.start([&, me] { alternate(*frame, me, holds, passing.hold, server.address("passed")); });
+    crew.start([&, me] {
+      if (by_hand) {
+        Bare bare(server.host());
+        alternate(*frame, me, holds, passing.hold, {[&] { bare.acquire(); }, [&] { bare.release(); }});
+      } else {
+        const auto lock = lockfile::open(server.address("passed"));
+        alternate(*frame, me, holds, passing.hold,
+                  {[&] { lock->acquire(lockfile::for_ever); }, [&] { lock->release(); }});
+      }
+    });
   }
   if (passing.noise) {
     crew.start([&] {
@@ -206,7 +278,7 @@ void pass(Passing& passing, const Server& server, std::size_t holds) {
   crew.finish();
   for (const auto& one : frame->waited) {
     for (const std::int64_t ns : one) {
-      if (ns > 0) passing.us.push_back(static_cast<double>(ns) / 1000);
+      if (ns > 0) (by_hand ? passing.bare_us : passing.us).push_back(static_cast<double>(ns) / 1000);
     }
   }
 }
@@ -305,13 +377,19 @@ int main(int argc, char** argv) {
   const Server server(directory);
   bench::Report report("locks in etcd", arguments, directory);
   // A member serves what is told from a revision that is past every 100 ms: holds shorter than that show it.
-  std::array passings = {Passing{"holds of 1 ms", 1ms, false, {}}, Passing{"holds of 20 ms", 20ms, false, {}},
-                         Passing{"holds of 150 ms", 150ms, false, {}},
-                         Passing{"holds of 20 ms, others write", 20ms, true, {}}};
+  std::array passings = {Passing{"holds of 1 ms", 1ms, false}, Passing{"holds of 20 ms", 20ms, false},
+                         Passing{"holds of 150 ms", 150ms, false}, Passing{"holds of 20 ms, others write", 20ms, true}};
   report.table({"from one process to the next, us", "p50", "p90", "p99", "hand-offs"});
   for (Passing& each : passings) {
     const std::size_t holds = each.hold > 100ms ? 20 : most_holds;
-    for (int i = 0; i < arguments.rounds(2); ++i) pass(each, server, holds);
+    for (int i = 0; i < arguments.rounds(2); ++i) {
+      for (const bool by_hand : {false, true}) pass(each, server, holds, by_hand);
+    }
+    report.row({each.name + ", by hand", bench::text("%.0f", bench::median(each.bare_us)),
+                bench::text("%.0f", bench::percentile(each.bare_us, 90)),
+                bench::text("%.0f", bench::percentile(each.bare_us, 99)),
+                bench::text("%.0f", static_cast<double>(each.bare_us.size()))});
+    report.raw(each.name + ", by hand", "us", each.bare_us);
     report.row({each.name, bench::text("%.0f", bench::median(each.us)),
                 bench::text("%.0f", bench::percentile(each.us, 90)),
                 bench::text("%.0f", bench::percentile(each.us, 99)),

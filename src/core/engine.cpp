@@ -430,11 +430,25 @@ std::optional<Holder> Engine::who_is_in_the_way(State& state, std::optional<Hold
   if (met && met->mode == Mode::exclusive) return met;
   const os::MutexGuard guard(state.process.system(), state.mutex);
   // Asking a server takes a session.
-  if (!scheme_->is_held_by(thread).value_or(true)) return met;
-  std::error_code ignored;  // a hint for a message, or for finding a deadlock; the acquire itself will fail if this did
-  auto holders = scheme_->holders(ignored);
+  const std::optional<bool> remembered = scheme_->is_held_by(thread);
+  if (!remembered.value_or(true)) return met;
+  std::error_code unsure;  // a hint for a message, or for finding a deadlock; the acquire itself will fail if this did
+  auto holders = scheme_->holders(unsure);
   for (Holder& each : holders) {
     if (is_deadlock(each, thread)) return std::move(each);
+  }
+  // The server does not tell, but this thread has not given it back: it would wait for itself, in line for ever.
+  if (unsure && remembered) {
+    Holder self;
+    self.scheme = scheme_->name();
+    self.verdict = Verdict::alive;
+    self.note = "as this process remembers";
+    self.host = state.process.identity().host;
+    self.pid = state.process.identity().pid;
+    self.thread = thread;
+    self.program = state.process.identity().program;
+    self.this_process = true;
+    return self;
   }
   if (met || holders.empty()) return met;
   return std::move(holders.front());

@@ -292,6 +292,8 @@ TEST_F(Traps, a_server_that_falls_silent_keeps_nobody_past_the_deadline) {
   lock->acquire();
   proxy.fall_silent();
   EXPECT_FALSE(lock->i_am_locking()) << "it cannot be told, and whoever asks is to stop";
+  const auto second = open(address_there);
+  EXPECT_EQ(code_of([&] { second->acquire(); }), std::errc::resource_deadlock_would_occur) << "it waits for itself";
   in_another_thread([&] {
     const auto other = open(address_there);
     EXPECT_EQ(code_of([&] { other->acquire(0s); }), std::errc::timed_out);
@@ -384,8 +386,8 @@ TEST_F(Traps, an_acquire_whose_answer_is_lost_holds_nothing) {
   }
 }
 
-// With the server's own deadlock_timeout a thousand waiters all look for a deadlock in one second, and stop everybody for
-// several: what docs/schemes/postgresql.md says of settings is what a session has.
+// With the server's own deadlock_timeout a thousand waiters all look for a deadlock in one second, and stop everybody
+// for several: what docs/schemes/postgresql.md says of settings is what a session has.
 TEST_F(Traps, the_settings_of_a_session_win_over_the_servers_and_not_over_the_address) {
   const auto settings = [](const std::string& where) {
     os::Process& process = os::Process::current();
