@@ -114,6 +114,12 @@ class Attempt {
   /// Touches no file. False: it cannot, make another one. What a scheme keeps between holds for the sake of the next
   /// one is the scheme's: an attempt that was released has nothing to be abandoned.
   virtual bool reuse(const Request& request) noexcept;
+  /// For schemes with `Traits::short_way`: `reuse` and `step` in one, for the lock that nobody holds or waits for,
+  /// where that takes a few steps in memory. True: held, as after a `Granted` with no fence and no dead predecessor.
+  /// False: nothing has changed, and `reuse` and `step` will tell.
+  virtual bool enter(const Request& request) noexcept;
+  /// `release` likewise. False: nothing has changed, and `release` will tell.
+  virtual bool leave() noexcept;
   /// The hold goes on in another thread of this process (0: in none for the moment) and stays one and the same to
   /// everybody else: its number, its record. True only after a fresh look has shown that it still is held. False: it
   /// is lost, cannot be told, or is not to be passed on; then it is released. Looks by this process name the thread.
@@ -140,6 +146,7 @@ struct Traits {
   bool event_wait = false;      ///< waiters are woken, they do not poll
   bool handed_over = false;     ///< a hold can be handed to a child
   bool queues = false;          ///< orders the threads of this process itself: no promise, but for the lock object
+  bool short_way = false;       ///< its attempts have `enter` and `leave`: likewise
 };
 
 /// One promise, as people and programs are told of it.
@@ -148,7 +155,7 @@ struct Promise {
   std::string_view what;  ///< what it means
   bool Traits::*is;
 };
-/// All of them, one for each member of `Traits` but `queues`.
+/// All of them, one for each member of `Traits` but `queues` and `short_way`.
 [[nodiscard]] std::span<const Promise> promises() noexcept;
 
 /// A scheme that `Options::scheme` can name.

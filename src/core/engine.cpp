@@ -272,6 +272,49 @@ Step Engine::step_and_keep(State& state, Asking& asking) {
   return step;
 }
 
+// As `first_try` with a kept attempt, where nobody of this process holds by this object, or waits.
+bool Engine::enter(Mode mode) noexcept {
+  if (!traits_.short_way || !can(mode)) return false;
+  State& state = *state_;
+  os::System& system = state.process.system();
+  const os::System::Caller caller = system.caller();
+  if (caller.process != state.process.identity().pid) return false;
+  const os::MutexGuard guard(system, state.mutex);
+  std::unique_ptr<Attempt>& kept = state.kept.front();
+  if (!kept || !state.holds.empty() || state.passed) return false;
+  if (state.line == nullptr || state.line->anyone_waits()) return false;
+  // Room for the hold, and for the note that it is lost.
+  if (state.holds.capacity() == 0 || state.lost.capacity() == state.lost.size()) return false;
+  if (!kept->enter({.mode = mode, .thread = caller.thread})) return false;
+  state.passes = 0;
+  state.overtaken = 0;
+  Hold& hold = state.holds.emplace_back();
+  hold.identity = identity_of(caller.thread);
+  hold.mode = mode;
+  hold.attempt = std::move(kept);
+  return true;
+}
+
+// As `end_hold`, of the one hold of this object, by whoever has it and entered once.
+bool Engine::leave() noexcept {
+  if (!traits_.short_way) return false;
+  State& state = *state_;
+  os::System& system = state.process.system();
+  const os::System::Caller caller = system.caller();
+  if (caller.process != state.process.identity().pid) return false;
+  const os::MutexGuard guard(system, state.mutex);
+  if (state.holds.size() != 1 || state.kept.front()) return false;
+  Hold& hold = state.holds.front();
+  if (hold.identity != identity_of(caller.thread) || hold.count != 1 || hold.trust) return false;
+  if (state.line != nullptr && state.line->anyone_waits()) return false;
+  if (!hold.attempt->leave()) return false;
+  state.kept.front() = std::move(hold.attempt);
+  state.holds.pop_back();
+  state.last_error.clear();
+  wake_heir(state);  // who has come meanwhile
+  return true;
+}
+
 // Blocked without a try where others of this process wait already, or another thread of this object holds. Or where one
 // tries whose session is being opened: a thousand threads that come before the first of them has lined up would open a
 // thousand. The first in line tries at once, so nobody has to be told how the other try has ended.

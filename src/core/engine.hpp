@@ -67,6 +67,11 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
+  /// The short way, for the lock that nobody else wants, by what the last hold has left. True: held, as after an
+  /// `acquire`. False: nothing has changed; whatever is not as usual is left to `acquire`.
+  [[nodiscard]] bool enter(Mode mode) noexcept;
+  /// And out again. False: nothing has changed, and `release` will tell.
+  [[nodiscard]] bool leave() noexcept;
   [[nodiscard]] Outcome acquire(Mode mode, const Wait& wait);
   [[nodiscard]] Outcome release();
   /// As `release`, says whether this thread had a hold to release at all, and keeps the code as `last_error`.

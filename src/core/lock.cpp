@@ -107,16 +107,20 @@ void Lock::acquire(const Wait& wait) { acquire(Mode::exclusive, wait); }
 bool Lock::acquire(const Wait& wait, std::error_code& ec) noexcept { return acquire(Mode::exclusive, wait, ec); }
 
 void Lock::acquire(Mode mode, const Wait& wait) {
+  if (wait.valid() && engine_->enter(mode)) return;
   Outcome outcome = engine_->acquire(mode, wait);
   if (!outcome.ok()) core::raise(Verb::lock, engine_->display(), engine_->path(), std::move(outcome));
 }
 
 bool Lock::acquire(Mode mode, const Wait& wait, std::error_code& ec) noexcept {
+  ec.clear();
+  if (wait.valid() && engine_->enter(mode)) return true;
   ec = without_throwing([&] { return engine_->acquire(mode, wait); }).code;
   return !ec;
 }
 
 bool Lock::try_acquire(Mode mode, const Wait& wait) {
+  if (wait.valid() && engine_->enter(mode)) return true;
   Outcome outcome = engine_->acquire(mode, wait);
   if (outcome.ok()) return true;
   const bool refused =
@@ -127,11 +131,14 @@ bool Lock::try_acquire(Mode mode, const Wait& wait) {
 }
 
 void Lock::release() {
+  if (engine_->leave()) return;
   Outcome outcome = engine_->release();
   if (!outcome.ok()) core::raise(Verb::release, engine_->display(), engine_->path(), std::move(outcome));
 }
 
 void Lock::release(std::error_code& ec) noexcept {
+  ec.clear();
+  if (engine_->leave()) return;
   ec = without_throwing([&] { return engine_->release(); }).code;
 }
 
@@ -154,6 +161,7 @@ void keep_or_end(Engine& engine, const Outcome& outcome, bool had_one, std::stri
 }  // namespace
 
 void Lock::unlock() noexcept {
+  if (engine_->leave()) return;
   bool had_one = true;
   const Outcome outcome = without_throwing([&] { return engine_->unlock(had_one); });
   // One that released has kept that it did.

@@ -31,6 +31,22 @@ std::atomic<std::int64_t>* wiped_on_fork() noexcept {
   return new (page) std::atomic<std::int64_t>(0);
 }
 
+std::atomic<std::atomic<std::int64_t>*> known_process = nullptr;  // null: not asked yet, or no such page is to be had
+
+std::int64_t ask_process_id() noexcept {
+  static std::atomic<std::int64_t>* const page = wiped_on_fork();
+  const std::int64_t pid = ::getpid();
+  if (page != nullptr) page->store(pid, std::memory_order_relaxed);
+  known_process.store(page, std::memory_order_release);
+  return pid;
+}
+
+std::int64_t current_process_id() noexcept {
+  const std::atomic<std::int64_t>* const page = known_process.load(std::memory_order_acquire);
+  const std::int64_t pid = page == nullptr ? 0 : page->load(std::memory_order_relaxed);
+  return pid == 0 ? ask_process_id() : pid;
+}
+
 struct KnownThread {
   std::int64_t pid = 0;  // of the process in which the id was asked for
   std::int64_t id = 0;
@@ -39,21 +55,14 @@ thread_local KnownThread known_thread;
 
 }  // namespace
 
-std::int64_t RealSystem::process_id() noexcept {
-  static std::atomic<std::int64_t>* const known = wiped_on_fork();
-  if (known == nullptr) return ::getpid();
-  std::int64_t pid = known->load(std::memory_order_relaxed);
-  if (pid == 0) {
-    pid = ::getpid();
-    known->store(pid, std::memory_order_relaxed);
-  }
-  return pid;
-}
+std::int64_t RealSystem::process_id() noexcept { return current_process_id(); }
 
-std::int64_t RealSystem::thread_id() noexcept {
-  const std::int64_t pid = process_id();
+std::int64_t RealSystem::thread_id() noexcept { return caller().thread; }
+
+System::Caller RealSystem::caller() noexcept {
+  const std::int64_t pid = current_process_id();
   if (known_thread.pid != pid) known_thread = {pid, ::syscall(SYS_gettid)};
-  return known_thread.id;
+  return {pid, known_thread.id};
 }
 
 Result<int> RealSystem::open_process(std::int64_t pid) noexcept {

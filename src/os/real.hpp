@@ -43,6 +43,7 @@ class RealSystem final : public System {
 
   std::int64_t process_id() noexcept override;
   std::int64_t thread_id() noexcept override;
+  Caller caller() noexcept override;
   Result<int> open_process(std::int64_t pid) noexcept override;
   Result<bool> readable(int descriptor) noexcept override;
   bool process_exists(std::int64_t pid) noexcept override;

@@ -251,6 +251,12 @@ class System {
   // Processes.
   virtual std::int64_t process_id() noexcept = 0;
   virtual std::int64_t thread_id() noexcept = 0;
+  /// Both at once.
+  struct Caller {
+    std::int64_t process = 0;
+    std::int64_t thread = 0;
+  };
+  virtual Caller caller() noexcept { return {process_id(), thread_id()}; }
   /// A descriptor that polls readable once the process has ended (pidfd_open(2), Linux 5.3).
   virtual Result<int> open_process(std::int64_t pid) noexcept = 0;
   virtual Result<bool> readable(int descriptor) noexcept = 0;

@@ -34,6 +34,24 @@ void read(Script& me) {
   me.pair();
 }
 
+void read_twice(Script& me) {
+  read(me);
+  me.pair();
+}
+
+void read_and_write(Script& me) {
+  read(me);
+  me.in_mode(Mode::exclusive);
+  me.pair();
+}
+
+// The short ways: as a reader, as a writer after readers, as a writer.
+void in_turns(Script& me) {
+  read_twice(me);
+  me.in_mode(Mode::exclusive);
+  twice(me);
+}
+
 void acquire_and_end(Script& me) { (void)me.acquire_and_keep(); }
 
 using Stage = std::function<void(Run&, Host&)>;
@@ -82,6 +100,12 @@ void add_living(std::vector<Scenario>& all) {
                       together({read, read, pair})));
   all.push_back(story("reader_and_two_writers", "a reader and two writers wait for each other", file,
                       together({read, pair, pair})));
+  all.push_back(story("reader_comes_again", "a reader comes twice, with a kept slot, while a writer waits", file,
+                      together({read_twice, pair})));
+  all.push_back(story("reader_comes_to_write", "a reader comes to write, with a kept slot, beside a reader", file,
+                      together({read_and_write, read})));
+  all.push_back(story("modes_in_turns", "a process reads and writes in turns, with a kept slot, beside a reader", file,
+                      together({in_turns, read_twice})));
   all.push_back(
       story("reader_and_trying_writer", "a reader, and a writer that only tries", file, together({read, try_once})));
 }
@@ -137,6 +161,7 @@ void add_dying(std::vector<Scenario>& all) {
   killed("writer_killed_beside_reader", "a writer is killed anywhere beside a reader, with the door closed too", file,
          pair, {read});
   killed("killed_in_turns", "a process that takes the lock twice is killed anywhere", file, twice, {pair});
+  killed("killed_between_modes", "a process that reads and writes in turns is killed anywhere", file, in_turns, {pair});
 
   all.push_back(
       story("pid_reused", "a holder is killed and its number is another process's", file, [](Run& run, Host& here) {

@@ -73,6 +73,20 @@ class LinedAttempt final : public Attempt {
     return true;
   }
 
+  // A lock that has no sign of its own that somebody waits does not know, and has no short way.
+  bool enter(const Request& request) noexcept override {
+    if (turn_ || !inner_->enter(request)) return false;
+    request_ = request;
+    by_.reset();
+    return true;
+  }
+  bool leave() noexcept override {
+    if (turn_ || !inner_->leave()) return false;
+    tried_to_upgrade_ = false;
+    if (scheme_.inner_->sign_of_waiters() != 0) scheme_.tell_first(LinedScheme::Sign::needed);
+    return true;
+  }
+
   // Whoever stands in line, of whichever process, comes before the threads that are not in it.
   bool pass_to(std::int64_t thread) noexcept override { return !scheme_.anyone_stands() && inner_->pass_to(thread); }
 

@@ -295,6 +295,75 @@ bool Attempt::reuse(const Request& request) noexcept {
   return true;
 }
 
+// The short way, with a kept slot: `take_word`, `drain` and `share` for a word that is as they find it when nobody
+// holds or waits, and all who held have ended it. The changes are those of the long way, in its order, so whoever is on
+// that meets nothing that it does not know.
+bool Attempt::enter(const Request& request) noexcept {
+  if (participant_ || request.mode == Mode::upgradable || scheme_.kept_of(request.thread) == nullptr) return false;
+  participant_ = scheme_.take_kept();
+  const std::uint64_t raw = load_word();
+  const bool is_in = LockWord::is_quiet(raw) && (request.mode == Mode::shared    ? enter_shared(raw)
+                                                 : LockWord::decode(raw).readers ? enter_after_readers(raw)
+                                                                                 : enter_alone(raw));
+  if (!is_in) {
+    scheme_.keep(std::move(participant_));
+    return false;
+  }
+  request_ = request;
+  child_ = 0;
+  return true;
+}
+
+bool Attempt::enter_alone(std::uint64_t raw) noexcept {
+  const LockWord mine = LockWord::decode(raw).taken_by(participant_->slot, LockWord::State::exclusive);
+  entered_ = mine.encode();
+  by_mark_ = false;
+  number_ = mine.number;
+  return file().change(header::word, raw, entered_);
+}
+
+bool Attempt::enter_after_readers(std::uint64_t raw) noexcept {
+  if (file().any_mark_but(participant_->slot)) return false;
+  const LockWord mine = LockWord::decode(raw).taken_by(participant_->slot, LockWord::State::draining);
+  if (!file().change(header::word, raw, mine.encode())) return false;
+  by_mark_ = false;
+  number_ = mine.number;
+  const bool entered_it = !file().any_mark_but(participant_->slot) && change_own([&](LockWord word) {
+    word.state = LockWord::State::exclusive;
+    word.readers = false;
+    entered_ = word.encode();
+    return word;
+  });
+  if (!entered_it) open_door();
+  return entered_it;
+}
+
+// Whoever closes the door after the second look sees the mark, for `readers` is set.
+bool Attempt::enter_shared(std::uint64_t raw) noexcept {
+  if (!LockWord::decode(raw).readers) return false;
+  by_mark_ = true;
+  number_ = ++participant_->last_mark;
+  file().store(participant_->at(slot::mark), Mark{true, number_}.encode());
+  if (load_word() == raw) return true;
+  take_mark_back();
+  return false;
+}
+
+// The word is as `enter` left it; if it is not, `release` looks at what has become of it.
+bool Attempt::leave() noexcept {
+  if (child_ != 0) return false;
+  if (by_mark_) {
+    const std::size_t at = participant_->at(slot::mark);
+    if (!file().change(at, Mark{true, number_}.encode(), Mark{false, number_}.encode())) return false;
+  } else {
+    const LockWord word = LockWord::decode(entered_);
+    // What `enter` left may be of an earlier hold.
+    if (!is_own(word) || !file().change(header::word, entered_, word.released().encode())) return false;
+  }
+  scheme_.keep(std::move(participant_));
+  return true;
+}
+
 std::error_code Attempt::hand_over(std::int64_t child) noexcept {
   const auto start = system().process_start(child);
   if (!start.ok() && !system().process_exists(child)) return std::make_error_code(std::errc::no_such_process);

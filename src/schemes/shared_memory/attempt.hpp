@@ -21,6 +21,8 @@ class Attempt final : public FileAttempt {
   bool still_held(std::error_code& why) noexcept override;
   void abandon() noexcept override;
   bool reuse(const Request& request) noexcept override;
+  bool enter(const Request& request) noexcept override;
+  bool leave() noexcept override;
   std::error_code hand_over(std::int64_t child) noexcept override;
   std::optional<int> share_guard(std::error_code& why) noexcept override;
   bool outlives_us() noexcept override;
@@ -45,6 +47,9 @@ class Attempt final : public FileAttempt {
   [[nodiscard]] Step damaged() const;
   [[nodiscard]] Blocked in_turn();
   void take_mark_back() noexcept;
+  [[nodiscard]] bool enter_alone(std::uint64_t raw) noexcept;
+  [[nodiscard]] bool enter_after_readers(std::uint64_t raw) noexcept;
+  [[nodiscard]] bool enter_shared(std::uint64_t raw) noexcept;
   void open_door() noexcept;
   [[nodiscard]] Step upgrade();
   [[nodiscard]] Step weaken(Mode to);
@@ -61,8 +66,9 @@ class Attempt final : public FileAttempt {
   Scheme& scheme_;
   Request request_;
   std::unique_ptr<Participant> participant_;
-  bool by_mark_ = false;      // the hold is a mark
-  std::uint64_t number_ = 0;  // of the hold: the word's, or the mark's
+  bool by_mark_ = false;       // the hold is a mark
+  std::uint64_t number_ = 0;   // of the hold: the word's, or the mark's
+  std::uint64_t entered_ = 0;  // the word as `enter` left it
   std::int64_t child_ = 0;
   std::uint64_t child_start_ = 0;
   claim::KnownProcesses known_;

@@ -220,6 +220,15 @@ os::Result<std::uint64_t> File::used_slots() {
   return {used, refusal.refused() ? EBADMSG : 0};
 }
 
+bool File::any_mark_but(std::uint64_t own) const noexcept {
+  const std::uint64_t used = load(header::used);
+  if (used > mapped_slots_) return true;
+  for (std::uint64_t slot = 0; slot < used; ++slot) {
+    if (slot != own && Mark::decode(load(slot_at(slot) + slot::mark)).stands) return true;
+  }
+  return false;
+}
+
 // The end of an interrupted one is found by the size: what is there is zeros, and room is what the header says.
 Refusal File::enlarge() {
   if (const os::Status locked = system().try_lock(file_.get(), reset_byte)) {

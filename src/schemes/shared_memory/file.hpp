@@ -69,6 +69,8 @@ class File {
   /// How many slots may be looked at: those that have ever been used. Maps more of the file where it has grown. Error:
   /// the file says what cannot be.
   [[nodiscard]] os::Result<std::uint64_t> used_slots();
+  /// May another slot than that be marked? Not judged, and true where it cannot be told.
+  [[nodiscard]] bool any_mark_but(std::uint64_t own) const noexcept;
   /// Room for one more slot.
   [[nodiscard]] Refusal enlarge();
 

@@ -87,6 +87,8 @@ struct LockWord {
   static constexpr std::uint64_t numbers = std::uint64_t{1} << 43U;
 
   [[nodiscard]] static constexpr bool is_valid(std::uint64_t raw) noexcept { return (raw & 7U) <= last_state; }
+  /// Free, nobody waits, and the last one ended its hold. There may be readers.
+  [[nodiscard]] static constexpr bool is_quiet(std::uint64_t raw) noexcept { return (raw & (7U | 16U | 32U)) == 0; }
   [[nodiscard]] static constexpr LockWord decode(std::uint64_t raw) noexcept {
     return {.state = static_cast<State>(raw & 7U),
             .readers = (raw & 8U) != 0,

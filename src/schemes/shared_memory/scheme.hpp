@@ -55,7 +55,8 @@ inline constexpr Traits traits = {.shared = true,
                                   .crash_recovery = true,
                                   .forced_break = true,
                                   .event_wait = true,
-                                  .handed_over = true};
+                                  .handed_over = true,
+                                  .short_way = true};
 
 /// A slot of ours.
 struct Participant {
@@ -103,6 +104,16 @@ class Scheme final : public FileScheme {
   /// A kept slot, or a new one. `refusal` says why there is none.
   [[nodiscard]] std::unique_ptr<Participant> take(const Request& request, Refusal& refusal);
   void keep(std::unique_ptr<Participant> participant) noexcept;
+  /// The slot that `take` would give that thread, where nothing is to be written into it; null: none.
+  [[nodiscard]] Participant* kept_of(std::int64_t thread) const noexcept {
+    return !kept_.empty() && kept_.back()->thread == thread ? kept_.back().get() : nullptr;
+  }
+  /// That very slot. There is room to keep it again.
+  [[nodiscard]] std::unique_ptr<Participant> take_kept() noexcept {
+    std::unique_ptr<Participant> participant = std::move(kept_.back());
+    kept_.pop_back();
+    return participant;
+  }
   void leave(Participant& participant) noexcept;
   void give_back(std::uint64_t slot) noexcept;
   /// The file is not W any more, or its descriptor not ours: begin anew.

@@ -83,6 +83,10 @@ Step Attempt::convert(Mode to) noexcept {
 
 bool Attempt::reuse(const Request& /*request*/) noexcept { return false; }
 
+bool Attempt::enter(const Request& /*request*/) noexcept { return false; }
+
+bool Attempt::leave() noexcept { return false; }
+
 bool Attempt::pass_to(std::int64_t /*thread*/) noexcept { return false; }
 
 std::error_code Attempt::hand_over(std::int64_t /*child*/) noexcept {
