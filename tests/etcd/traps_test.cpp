@@ -3,10 +3,14 @@
 #include "schemes/catalogue.hpp"
 #include "schemes/etcd/scheme.hpp"
 
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/grpcpp.h>
+
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <future>
@@ -306,6 +310,55 @@ TEST_F(Traps, an_examination_tells_of_members_quota_and_leases) {
         return each.what.starts_with(what) && each.result == Finding::Result::works;
       })) << what;
     }
+  });
+}
+
+// A member that answers each question as a real one does whose own time for it has run out, by a status of its own
+// (unknown, no deadline that gRPC knows of), where the answer of the others is late: whether it was done is not known.
+class LateMember {
+ public:
+  LateMember() {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterCallbackGenericService(&service_);
+    server_ = builder.BuildAndStart();
+  }
+  [[nodiscard]] int port() const noexcept { return port_; }
+  [[nodiscard]] int asked() const noexcept { return service_.asked; }
+
+ private:
+  class Service final : public grpc::CallbackGenericService {
+   public:
+    std::atomic<int> asked = 0;
+
+   private:
+    class Answer final : public grpc::ServerGenericBidiReactor {
+     public:
+      Answer() { Finish({grpc::StatusCode::UNKNOWN, "context deadline exceeded"}); }
+      void OnDone() override { delete this; }
+    };
+    grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* /*context*/) override {
+      ++asked;
+      return new Answer;
+    }
+  };
+
+  int port_ = 0;
+  Service service_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+TEST_F(Traps, a_member_whose_own_time_runs_out_is_left_for_the_next) {
+  const LateMember late;
+  const std::string scheme = "etcd://";
+  const std::string by_both =
+      scheme + "127.0.0.1:" + std::to_string(late.port()) + "," + address_.substr(scheme.size());
+  one_.run([&] {
+    const auto holder = open(by_both);
+    holder->acquire(for_ever);
+    EXPECT_GT(late.asked(), 0);
+    EXPECT_TRUE(lock()->is_locked());
+    holder->release();
   });
 }
 

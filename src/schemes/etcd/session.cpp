@@ -147,15 +147,23 @@ std::chrono::system_clock::time_point wall(os::System& system, SteadyTime when) 
          std::chrono::duration_cast<std::chrono::system_clock::duration>(when - system.now());
 }
 
-bool is_worth_another(const grpc::Status& status) noexcept {
-  return status.error_code() == grpc::StatusCode::UNAVAILABLE ||
-         status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+// A member whose own time for a question has run out, before the client's, says so by an error that gRPC does not know.
+// As after the client's own deadline, what was asked may have been done all the same.
+grpc::StatusCode code_of(const grpc::Status& status) {
+  const bool late = status.error_code() == grpc::StatusCode::UNKNOWN &&
+                    (status.error_message() == "context deadline exceeded" ||
+                     status.error_message() == "context canceled");
+  return late ? grpc::StatusCode::DEADLINE_EXCEEDED : status.error_code();
+}
+
+bool is_worth_another(const grpc::Status& status) {
+  return code_of(status) == grpc::StatusCode::UNAVAILABLE || code_of(status) == grpc::StatusCode::DEADLINE_EXCEEDED;
 }
 
 bool is_about_token(const grpc::Status& status) { return status.error_code() == grpc::StatusCode::UNAUTHENTICATED; }
 
 std::errc cause_of(const grpc::Status& status) {
-  switch (status.error_code()) {
+  switch (code_of(status)) {
     case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return std::errc::host_unreachable;
@@ -473,7 +481,7 @@ class Session::Client {
     const bool time_left = !ending_ && system_.now() < call.deadline;
     if (!call.status.ok() && time_left && is_worth_another(call.status)) {
       // A member that is silent is so on its streams too, and they say nothing of it for longer.
-      if (call.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) leave_streams_at(call.endpoint);
+      if (code_of(call.status) == grpc::StatusCode::DEADLINE_EXCEEDED) leave_streams_at(call.endpoint);
       leave(call.endpoint);
       // At once to those that have not been asked yet.
       const bool all_asked = call.times_sent % endpoints_.size() == 0;
