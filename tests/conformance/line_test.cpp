@@ -238,14 +238,9 @@ TEST_P(Line, is_left_by_who_gives_up) {
   IF_ORDERED;
   FileLock lock(path(), options());
   lock.acquire();
-  const auto one = peer();
-  const auto two = peer();
-  EXPECT_EQ(two->ask("waiters"), "0");
-  one->tell("acquire 500");  // long enough for another one, which runs already, to stand behind it
-  see_waiting(1);
-  two->tell("acquire");
-  see_waiting(2);
-  EXPECT_EQ(one->answer().value_or("").substr(0, 5), "error");
+  const auto one = waiting_peer(1, "acquire_until_told");
+  const auto two = waiting_peer(2);
+  EXPECT_EQ(one->ask("give up").substr(0, 5), "error");
   EXPECT_EQ(lock.waiters().size(), 1U);
   lock.release();
   EXPECT_EQ(two->answer(), "held");

@@ -15,7 +15,9 @@
 #include <iostream>
 #include <memory>
 #include <sstream>
+#include <stop_token>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -56,6 +58,16 @@ std::string obey(std::unique_ptr<TestLock>& lock, lockfile::Semaphore::Units& un
   try {
     if (verb == "acquire") {
       lock->acquire(wait_of(in));
+      return "held";
+    }
+    if (verb == "acquire_until_told") {  // gives up at the next line, whatever it says
+      std::stop_source told;
+      const std::jthread listening([&told] {
+        std::string next;
+        std::getline(std::cin, next);
+        told.request_stop();
+      });
+      lock->acquire({lockfile::for_ever, told.get_token()});
       return "held";
     }
     if (verb == "fence") return std::to_string(lock->fence());
