@@ -87,7 +87,7 @@ Line::State Line::open(const std::shared_ptr<Directory>& directory, const std::s
   mapped_ = mapped.value;
   if (system.load(mapped_[size_word]) != words) {
     system.unmap(std::exchange(mapped_, nullptr), words);
-    return State::damaged;
+    return State::damaged;  // by one who kept magic and size; not reached by tests
   }
   queue_.emplace(system, mapped_ + header_words);
   return State::usable;

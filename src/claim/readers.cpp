@@ -354,7 +354,7 @@ Removal Word::remove_group(const Look& look, bool closed_by_us) const {
   if (guarded) {
     file = open_for_removal(look, removal);
     if (!file.is_open()) return removal;
-  } else if (!closed_by_us) {
+  } else if (!closed_by_us) {  // not reached by tests: another host's, closed between the look and the deed
     return {Removal::Result::refused, make_error_code(errc::cannot_break), "cannot remove '" + names_->word() + "'"};
   }
   const auto still = still_is(look);
@@ -383,7 +383,7 @@ void Word::drop_group_name(const Look& look) const noexcept {
 // about to become a writer.
 Removal Word::break_member(const Look& look, const Member& member) const {
   const bool reaches = directory_->local() ? member.record.guarded : directory_->locks_reach() && member.record.reaches;
-  if (!reaches) {
+  if (!reaches) {  // its guard does not reach us; not reached by tests
     return {Removal::Result::refused, make_error_code(errc::cannot_break), "cannot break '" + names_->word() + "'"};
   }
   {

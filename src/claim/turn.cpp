@@ -62,7 +62,7 @@ bool tell_first(const QueueAt& at) noexcept {
   try {
     return tell_first_of(at);
   } catch (const std::bad_alloc&) {
-    return true;  // they look again by themselves
+    return true;  // they look again by themselves; not reached by tests
   }
 }
 
@@ -198,7 +198,7 @@ bool Turn::is_slow(const QueueAt& at, std::span<const Place> places, const std::
 }
 
 Turn::What Turn::look(const QueueAt& at, const std::function<bool()>& would_enter, Blocked& blocked) {
-  if (!is_in(at.queue)) {
+  if (!is_in(at.queue)) {  // the line was made anew meanwhile; not reached by tests
     place_.reset();
     return What::lost;
   }
@@ -270,7 +270,7 @@ void Turn::tell_one(const QueueAt& at, Place place) noexcept {
       place = *behind;
     }
   } catch (const std::bad_alloc&) {
-    return;  // they look again by themselves
+    return;  // they look again by themselves; not reached by tests
   }
 }
 

@@ -150,6 +150,7 @@ Removal Word::break_unseen_member(const Look& look, const Holder& hold) const {
   const std::string entry = look.group->directory + "/" + entry_name(hold.nonce, hold.number);
   const auto in = system().stat_at(directory_->descriptor(), entry.c_str(), os::Links::keep);
   if (is_gone(in.error)) return over;
+  // Not reached by tests: it came in after the look, or cannot be looked at.
   return in.ok() ? Removal{} : refused(in.error, look, "cannot look at the readers of '" + names_->word() + "'");
 }
 

@@ -44,7 +44,7 @@ void Semaphore::Units::release(std::error_code& ec) noexcept {
   const auto engine = std::move(engine_);
   try {
     ec = engine->release().code;
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // only in a forked child; not reached by tests
     ec = std::make_error_code(std::errc::not_enough_memory);
   }
 }

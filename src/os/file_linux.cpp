@@ -82,7 +82,7 @@ std::string mount_of(int descriptor) {
     mounts.exceptions(std::ios_base::badbit);
     return line_of_mount(mounts, id);
   } catch (const std::ios_base::failure&) {
-    return {};  // it cannot be read
+    return {};  // it cannot be read; not reached by tests
   }
 }
 

@@ -308,6 +308,7 @@ TEST_P(Line, that_is_damaged_costs_order_and_nothing_else) {
     const auto two = waiting_peer(2);
     for (Peer* const each : {one.get(), two.get()}) stop_asleep(*each);
     damages[i](line_file());
+    EXPECT_TRUE(lock.waiters().empty()) << i;
     for (Peer* const each : {one.get(), two.get()}) each->signal(SIGCONT);
     EXPECT_TRUE(one->is_silent()) << i;
     EXPECT_TRUE(two->is_silent()) << i;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include <cmath>
 #include <filesystem>
 #include <iterator>
 #include <memory>
@@ -159,6 +160,29 @@ TEST(Schemes, the_file_of_a_kernel_lock_is_never_broken_as_stale) {
   struct stat after = {};
   ASSERT_EQ(::stat(file.c_str(), &after), 0);
   EXPECT_EQ(after.st_ino, before.st_ino);
+}
+
+// Doctor says what it found, and leaves it.
+TEST(Schemes, a_fifo_under_a_name_of_ours_is_told_of_and_stays) {
+  const Scratch scratch;
+  const std::string fifo = scratch / "a.lock.32f3e2209c0e0ca717eb9b9e";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  std::error_code ec;
+  const auto left = leftovers(scratch.path().string(), Clean::remove_dead, ec);
+  ASSERT_EQ(left.size(), 1U);
+  EXPECT_EQ(left.front().note, "neither a file nor a directory");
+  EXPECT_FALSE(left.front().removed);
+  EXPECT_TRUE(std::filesystem::exists(fifo));
+}
+
+// As of a path: whether the scheme's component is there makes no difference.
+TEST(Schemes, a_wait_for_an_address_that_cannot_be_says_so_by_code) {
+  std::error_code why;
+  wait_until_free("locks.db without a name", 1s, why, "sqlite");
+  EXPECT_TRUE(why);
+  why.clear();
+  wait_until_free("locks.db#a", std::chrono::duration<double>(std::nan("")), why, "sqlite");
+  EXPECT_EQ(why, std::errc::invalid_argument);
 }
 
 TEST(Schemes, a_lock_file_is_no_free_kernel_lock) {

@@ -150,9 +150,9 @@ std::chrono::system_clock::time_point wall(os::System& system, SteadyTime when) 
 // A member whose own time for a question has run out, before the client's, says so by an error that gRPC does not know.
 // As after the client's own deadline, what was asked may have been done all the same.
 grpc::StatusCode code_of(const grpc::Status& status) {
-  const bool late = status.error_code() == grpc::StatusCode::UNKNOWN &&
-                    (status.error_message() == "context deadline exceeded" ||
-                     status.error_message() == "context canceled");
+  const bool late =
+      status.error_code() == grpc::StatusCode::UNKNOWN &&
+      (status.error_message() == "context deadline exceeded" || status.error_message() == "context canceled");
   return late ? grpc::StatusCode::DEADLINE_EXCEEDED : status.error_code();
 }
 

@@ -234,6 +234,7 @@ std::optional<Step> LockFileAttempt::enter_readers(Look& look, Failed& failed, b
       changed = true;
       return std::nullopt;
     }
+    // Refused in the simulator only: who joins a group is not alone.
     return Failed{os::code_of(error), "cannot enter the readers of '" + scheme_.names_.word() + "'",
                   word_->holder_of(look)};
   }
@@ -455,6 +456,7 @@ std::optional<Step> LockFileAttempt::held_by_us(Failed& failed) {
 }
 
 // A hold of ours that an earlier try has published, without our being told: when others saw it first is not known.
+// Reached in the simulator only, where replies are lost.
 std::optional<Step> LockFileAttempt::drop_unknown_beginning(Failed& failed) {
   claim_->hold_granted();
   const claim::Word::Ending ending = word_->release(*claim_, held_);
@@ -524,7 +526,7 @@ bool LockFileAttempt::pass_to(std::int64_t thread) noexcept {
     passed_ = std::move(nonce);
     return true;
   } catch (const std::bad_alloc&) {
-    return false;
+    return false;  // then it is released; not reached by tests
   }
 }
 
@@ -598,7 +600,7 @@ std::error_code LockFileAttempt::renew() noexcept {
     lease_end_ = began + scheme_.terms_.lease;
     if (lease_is_over()) return errc::not_locked;  // the look took so long
     return {};
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // not reached by tests: what a look of the own hold takes is kept from the first
     return std::make_error_code(std::errc::not_enough_memory);
   }
 }
@@ -613,7 +615,7 @@ std::span<const Watch> LockFileAttempt::lost() noexcept {
       lost_.push_back(os::WatchSource::inode(os::File(system(), copy.value), claim_->info(), os::Notice::file));
     }
   } catch (const std::bad_alloc&) {
-    lost_.clear();  // then by looks
+    lost_.clear();  // then by looks; not reached by tests
   }
   return lost_;
 }

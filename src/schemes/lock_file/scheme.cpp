@@ -156,7 +156,7 @@ std::vector<Holder> LockFileScheme::holders(std::error_code& why) {
         return word.holders_of(look);
     }
   }
-  return {};
+  return {};  // not reached: the last try is no other's
 }
 
 std::error_code LockFileScheme::break_hold(const Holder& hold, Proof proof) noexcept {

@@ -189,7 +189,7 @@ Refusal Scheme::join(Participant& participant) {
     }
     if (count_slot(participant.slot)) return {};
   }
-  return {{}, {}, true};
+  return {{}, {}, true};  // not reached by tests
 }
 
 // From here on it is looked at by whoever looks for readers.
@@ -262,7 +262,7 @@ os::Result<std::optional<Standing>> standing_in_word(File& file, Word what, cons
     hold.number = number_of_word(word.number);
     return {std::move(hold), 0};
   }
-  return {{}, EAGAIN};
+  return {{}, EAGAIN};  // not reached by tests
 }
 
 std::optional<Standing> standing_in_slot(const File& file, std::uint64_t slot, const claim::KnownProcesses* known) {
@@ -313,7 +313,7 @@ bool end_hold(File& file, const Standing& hold, End how) noexcept {
     const LockWord next = how == End::died ? word.bereft() : word.in_state(LockWord::State::free);
     if (file.change(header::word, raw, next.encode())) return true;
   }
-  return false;
+  return false;  // not reached by tests
 }
 
 std::vector<Holder> Scheme::holders(std::error_code& why) {
