@@ -55,6 +55,14 @@ std::string LineOracle::reads(const Participant& by) const {
   return {};
 }
 
+bool LineOracle::stands_behind(const Participant& one, const Participant& other) const {
+  return std::any_of(standing_.begin(), standing_.end(), [&](const auto& mine) {
+    return mine.second.by == &one && std::any_of(standing_.begin(), standing_.end(), [&](const auto& yours) {
+             return yours.second.by == &other && yours.second.number < mine.second.number;
+           });
+  });
+}
+
 std::string LineOracle::entered(const Participant& by) {
   if (overtaking_allowed_) return {};
   const auto mine =

@@ -24,6 +24,8 @@ class LineOracle {
   [[nodiscard]] std::string entered(const Participant& by);
   /// It reads: its verb is about to end. A sentence if a writer stood in line when it called, and stands there still.
   [[nodiscard]] std::string reads(const Participant& by) const;
+  /// Both stand in line, the one behind the other.
+  [[nodiscard]] bool stands_behind(const Participant& one, const Participant& other) const;
   /// Objects of this story pass who waits as they like.
   void allow_overtaking() { overtaking_allowed_ = true; }
 

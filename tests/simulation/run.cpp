@@ -578,16 +578,18 @@ bool Run::nobody_else_is_busy(const Participant& self) const {
          });
 }
 
-// In a line of threads the first looks for all of them: when it has looked it leaves the line, and wakes the next.
-bool Run::somebody_looks_soon(const SimulatedProcess& process) const {
+// In a line, of threads or of processes, the first looks for all of them: when it has looked it goes in or leaves the
+// line, and wakes the next.
+bool Run::somebody_looks_soon_for(const Participant& sleeper) const {
   return std::any_of(participants_.begin(), participants_.end(), [&](const Participant& each) {
-    return each.process == &process && each.state == Participant::State::asleep && !each.stopped &&
-           !each.verb.empty() && each.wakes_at && *each.wakes_at <= world_.peek_now() + soon;
+    return (each.process == sleeper.process || line_oracle_.stands_behind(sleeper, each)) &&
+           each.state == Participant::State::asleep && !each.stopped && !each.verb.empty() && each.wakes_at &&
+           *each.wakes_at <= world_.peek_now() + soon;
   });
 }
 
 // Everybody waits or has ended. A lock that nobody holds has nobody asleep beside it who will not look again soon, or
-// another thread of its process for it.
+// another one for it.
 void Run::check_sleepers() {
   if (!scenario_.wakes_by_events) return;
   const bool somebody_upgrades = std::any_of(participants_.begin(), participants_.end(),
@@ -596,7 +598,7 @@ void Run::check_sleepers() {
     if (oracle_.live_hold_against(each.mode, &each) != nullptr) continue;
     if (somebody_upgrades && each.mode != Mode::exclusive) continue;  // which keeps newcomers out
     if (each.state != Participant::State::asleep || each.stopped || each.verb.empty()) continue;
-    if (somebody_looks_soon(*each.process)) continue;
+    if (somebody_looks_soon_for(each)) continue;
     const bool somebody_stopped =
         std::any_of(participants_.begin(), participants_.end(), [](const Participant& other) { return other.stopped; });
     if (somebody_stopped) continue;

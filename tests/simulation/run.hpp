@@ -205,7 +205,7 @@ class Run {
   void tick();
   void let_all_go_on();
   [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> next_tick();
-  [[nodiscard]] bool somebody_looks_soon(const SimulatedProcess& process) const;
+  [[nodiscard]] bool somebody_looks_soon_for(const Participant& sleeper) const;
   void check_sleepers();
   void check_rest();
   void switch_to(Participant* to);
