@@ -20,6 +20,9 @@ class FileAttempt : public Attempt {
   /// Would nobody who holds keep it out? By a look that takes nothing and is no event for whoever watches the lock.
   /// Nothing: the holders tell.
   [[nodiscard]] virtual std::optional<bool> would_enter() { return std::nullopt; }
+  /// Since it was asked last: was it for a moment what others may have taken for a hold, without having been granted
+  /// one?
+  [[nodiscard]] virtual bool seemed_to_hold() noexcept { return false; }
 };
 
 class FileScheme : public Scheme {

@@ -86,7 +86,7 @@ Step KernelAttempt::try_step() {
       continue;
     }
     if (refused != 0) return blocked(request_.mode);
-    if (auto wrong = enter()) {
+    if (auto wrong = come_in()) {
       give_back(Name::means_it);
       return *std::move(wrong);
     }
@@ -161,7 +161,7 @@ std::optional<Failed> KernelAttempt::prepare(bool& made, Failed& for_now) {
   return std::nullopt;
 }
 
-std::optional<Failed> KernelAttempt::enter() {
+std::optional<Failed> KernelAttempt::come_in() {
   claim::Record before;
   named_ = false;
   switch (file_->read(before)) {

@@ -47,7 +47,7 @@ class KernelAttempt final : public FileAttempt {
   /// that another try may mend.
   [[nodiscard]] std::optional<Failed> prepare(bool& made, Failed& for_now);
   /// Locked, and the name still means the file: reads and writes the record. Nothing: ours.
-  [[nodiscard]] std::optional<Failed> enter();
+  [[nodiscard]] std::optional<Failed> come_in();
   [[nodiscard]] Step granted() noexcept;
   [[nodiscard]] Blocked blocked(Mode wanted, const KernelHolds::Entry* except = nullptr);
   using Name = KernelFile::Name;

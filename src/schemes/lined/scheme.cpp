@@ -24,11 +24,15 @@ class LinedAttempt final : public Attempt {
     try {
       if (turn_) return step_in_line();
       if (auto waits = behind_others()) return *std::move(waits);
-      if (!request_.may_queue) return inner_->step();
-      Step step = inner_->step_before_line();
+      if (!request_.may_queue) return told(inner_->step());
+      Step step = told(inner_->step_before_line());
       auto* const blocked = std::get_if<Blocked>(&step);
       if (blocked == nullptr) return step;
-      if (!line_up()) return inner_->step();
+      if (!line_up()) {
+        // A second step at once would be taken for an event, and begin the looks after one anew, for ever.
+        const bool can_sleep = !blocked->on.empty() || blocked->look_again;
+        return can_sleep ? step : told(inner_->step());
+      }
       by_ = std::move(blocked->by);
       return step_in_line();
     } catch (const std::bad_alloc&) {
@@ -75,7 +79,10 @@ class LinedAttempt final : public Attempt {
 
   // A lock that has no sign of its own that somebody waits does not know, and has no short way.
   bool enter(const Request& request) noexcept override {
-    if (turn_ || !inner_->enter(request)) return false;
+    if (turn_) return false;
+    const bool is_in = inner_->enter(request);
+    tell_if_it_seemed_to_hold();
+    if (!is_in) return false;
     request_ = request;
     by_.reset();
     return true;
@@ -105,6 +112,15 @@ class LinedAttempt final : public Attempt {
   }
 
  private:
+  // Who waits for the end of what was no hold is told of it, as of a release.
+  void tell_if_it_seemed_to_hold() noexcept {
+    if (inner_->seemed_to_hold()) scheme_.tell_first(LinedScheme::Sign::needed);
+  }
+  Step told(Step step) noexcept {
+    tell_if_it_seemed_to_hold();
+    return step;
+  }
+
   // A newcomer does not pass those who wait. Nothing: nobody does, or they may be passed.
   std::optional<Step> behind_others() {
     // A look of before would let each of many readers go past a writer, one after the other.
@@ -213,7 +229,7 @@ class LinedAttempt final : public Attempt {
   // Without a line after all, as the inner scheme says; the next step lines up again.
   Step step_without_line() {
     drop_turn();
-    return inner_->step();
+    return told(inner_->step());
   }
 
   Step step_in_line() {
@@ -228,7 +244,7 @@ class LinedAttempt final : public Attempt {
           at, [this] { return would_enter(); }, blocked)) {
         case claim::Turn::What::lost:
           drop_turn();
-          if (!line_up()) return inner_->step();
+          if (!line_up()) return told(inner_->step());
           continue;
         case claim::Turn::What::sleep:
           blocked.by = by_;
@@ -248,7 +264,7 @@ class LinedAttempt final : public Attempt {
   Step try_as_first(os::System& system) {
     // Who could not look into the line may have taken it away.
     if (scheme_.inner_->sign_of_waiters() == 0) scheme_.inner_->give_sign();
-    Step step = inner_->step();
+    Step step = told(inner_->step());
     if (std::holds_alternative<Granted>(step)) {
       leave_line(&claim::Turn::entered);
     } else if (auto* const blocked = std::get_if<Blocked>(&step)) {
@@ -388,13 +404,13 @@ std::error_code LinedScheme::break_hold(const Holder& hold, Proof proof) noexcep
   }
   const std::error_code error = inner_->break_hold(hold, proof);
   if (error) return error;
+  tell_first(Sign::not_needed);  // and one who was broken while it waits to upgrade, before its place is dropped
   try {
     claim::Queue* const queue = this->queue();
     if (queue != nullptr && its_place) (void)queue->drop(*its_place);
   } catch (const std::bad_alloc&) {
     its_place.reset();  // whoever comes next drops a broken one's place; not reached by tests
   }
-  tell_first(Sign::not_needed);
   return error;
 }
 

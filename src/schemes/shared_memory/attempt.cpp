@@ -136,7 +136,12 @@ std::optional<Step> Attempt::share() {
   return std::nullopt;
 }
 
+// Whoever has seen it sleeps until this reader leaves:
+//   upgrader: looks: nobody   closes the door     place, sign   looks: R reads   sleeps on its FIFO
+//   R:                  marks              sees the door closed                        takes it back, and the sign:
+//   tells
 void Attempt::take_mark_back() noexcept {
+  marked_in_vain_ = true;
   const std::size_t at = participant_->at(slot::mark);
   (void)file().change(at, Mark{true, number_}.encode(), Mark{false, number_}.encode());
 }

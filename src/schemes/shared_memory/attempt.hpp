@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
 
 namespace lockfile::schemes::shared_memory {
 
@@ -23,6 +24,7 @@ class Attempt final : public FileAttempt {
   bool reuse(const Request& request) noexcept override;
   bool enter(const Request& request) noexcept override;
   bool leave() noexcept override;
+  bool seemed_to_hold() noexcept override { return std::exchange(marked_in_vain_, false); }
   std::error_code hand_over(std::int64_t child) noexcept override;
   std::optional<int> share_guard(std::error_code& why) noexcept override;
   bool outlives_us() noexcept override;
@@ -66,7 +68,8 @@ class Attempt final : public FileAttempt {
   Scheme& scheme_;
   Request request_;
   std::unique_ptr<Participant> participant_;
-  bool by_mark_ = false;       // the hold is a mark
+  bool by_mark_ = false;  // the hold is a mark
+  bool marked_in_vain_ = false;
   std::uint64_t number_ = 0;   // of the hold: the word's, or the mark's
   std::uint64_t entered_ = 0;  // the word as `enter` left it
   std::int64_t child_ = 0;
