@@ -67,7 +67,7 @@ class SessionAttempt : public lockfile::Attempt {
   [[nodiscard]] Step held(Granted granted);
   /// As `held`, once numbers up to this one are reserved. Nothing: not yet, go on.
   [[nodiscard]] std::optional<Step> held_with(std::int64_t number);
-  void enter(State state) noexcept { state_ = state; }
+  void go_to(State state) noexcept { state_ = state; }
   [[nodiscard]] SessionScheme& scheme() noexcept { return scheme_; }
   [[nodiscard]] const Request& request() const noexcept { return request_; }
   [[nodiscard]] std::int64_t key() const noexcept { return scheme_.first_key(); }

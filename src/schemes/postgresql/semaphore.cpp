@@ -63,7 +63,7 @@ std::optional<Step> UnitsAttempt::waited(Connection& session) {
   admitted_ = true;
   channel() = "lockfile_" + std::to_string(key());
   session.ask("LISTEN \"" + channel() + "\"");
-  enter(State::own);
+  go_to(State::own);
   taken_.clear();
   return std::nullopt;
 }
@@ -76,7 +76,7 @@ void UnitsAttempt::look(Connection& session) {
                                               .add(what_a_session_says(request().thread))
                                               .add(semaphore_.units())
                                               .add(semaphore_.wanted()));
-  enter(State::own);
+  go_to(State::own);
 }
 
 std::optional<Step> UnitsAttempt::own_answer(Connection& session) {
@@ -87,7 +87,7 @@ std::optional<Step> UnitsAttempt::own_answer(Connection& session) {
   }
   taken_ = session.text(0, 0);
   if (taken_.empty()) {
-    enter(State::listening);
+    go_to(State::listening);
     return std::nullopt;
   }
   leaving_ = true;
