@@ -404,13 +404,14 @@ std::error_code LinedScheme::break_hold(const Holder& hold, Proof proof) noexcep
   }
   const std::error_code error = inner_->break_hold(hold, proof);
   if (error) return error;
-  tell_first(Sign::not_needed);  // and one who was broken while it waits to upgrade, before its place is dropped
+  if (its_place) tell_first(Sign::not_needed);  // who was broken while it waits to upgrade, before its place is dropped
   try {
     claim::Queue* const queue = this->queue();
     if (queue != nullptr && its_place) (void)queue->drop(*its_place);
   } catch (const std::bad_alloc&) {
     its_place.reset();  // whoever comes next drops a broken one's place; not reached by tests
   }
+  tell_first(Sign::not_needed);
   return error;
 }
 
