@@ -29,7 +29,7 @@ Woken open_to_wake(const Directory& directory, const Names& names, const SlotOwn
     const bool it_is = info.ok() && info.value.type == os::FileType::fifo && info.value.uid == owner.uid;
     return it_is ? Woken::yes : Woken::refused;
   } catch (const std::bad_alloc&) {
-    return Woken::refused;  // not reached by tests: without memory they wake nobody
+    return Woken::refused;  // not reached by tests: memory that is missing to whoever wakes others
   }
 }
 

@@ -104,13 +104,7 @@ Step KernelAttempt::try_step() {
 std::optional<bool> KernelAttempt::would_enter() {
   const auto directory = scheme_.resolve();
   if (!directory.ok()) return std::nullopt;
-  if (file_ && (file_->shared_directory() != directory.value || !file_->descriptor_is_ours())) file_.reset();
-  if (!file_) file_ = scheme_.take_kept(request_.mode);
-  if (!file_) {
-    auto file = std::make_unique<KernelFile>(directory.value, scheme_.path_.name, scheme_.lock_);
-    if (file->open(request_.mode) != 0) return std::nullopt;
-    file_ = std::move(file);
-  }
+  if (open_file(directory.value) != 0) return std::nullopt;
   const auto still = file_->still_there();
   if (!still.ok()) return std::nullopt;
   if (!still.value) return true;  // whoever tries opens another
@@ -121,20 +115,23 @@ std::optional<bool> KernelAttempt::would_enter() {
                       [&](const Holder& each) { return excludes(request_.mode, each.mode); });
 }
 
+os::Status KernelAttempt::open_file(const std::shared_ptr<claim::Directory>& directory) {
+  if (file_ && (file_->shared_directory() != directory || !file_->descriptor_is_ours())) file_.reset();
+  if (!file_) file_ = scheme_.take_kept(request_.mode);
+  if (file_) return 0;
+  auto file = std::make_unique<KernelFile>(directory, scheme_.path_.name, scheme_.lock_);
+  const os::Status error = file->open(request_.mode);
+  if (error == 0) file_ = std::move(file);
+  return error;
+}
+
 std::optional<Failed> KernelAttempt::prepare(bool& made, Failed& for_now) {
   const auto directory = scheme_.resolve();
   if (!directory.ok()) {
     return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
   }
-  if (file_ && (file_->shared_directory() != directory.value || !file_->descriptor_is_ours())) file_.reset();
-  if (!file_) file_ = scheme_.take_kept(request_.mode);
-  if (file_) return std::nullopt;
-  auto file = std::make_unique<KernelFile>(directory.value, scheme_.path_.name, scheme_.lock_);
-  os::Status error = file->open(request_.mode);
-  if (error == 0) {
-    file_ = std::move(file);
-    return std::nullopt;
-  }
+  os::Status error = open_file(directory.value);
+  if (error == 0) return std::nullopt;
   std::string what = "cannot open " + quoted();
   if (error == EINVAL) what = quoted() + " is not a regular file";
   constexpr std::string_view ending = ".lock";
@@ -146,6 +143,7 @@ std::optional<Failed> KernelAttempt::prepare(bool& made, Failed& for_now) {
     if (auto another = scheme_.find_lock_file(scheme_.path_.name)) return another;
     record_ = scheme_.new_record(request_);
     what = "cannot create " + quoted();
+    auto file = std::make_unique<KernelFile>(directory.value, scheme_.path_.name, scheme_.lock_);
     error = file->make(record_, scheme_.access_);
     if (error == 0) {
       made = true;

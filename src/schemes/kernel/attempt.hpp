@@ -43,6 +43,8 @@ class KernelAttempt final : public FileAttempt {
   [[nodiscard]] Step try_step();
   [[nodiscard]] Step try_convert(Mode to);
   void tell_mode() noexcept;
+  /// The one it has, a kept one, or the one that the name means; none is made.
+  [[nodiscard]] os::Status open_file(const std::shared_ptr<claim::Directory>& directory);
   /// Opens or makes the file. `made`: it is ours already, locked before it had its name. `for_now`: refused in a way
   /// that another try may mend.
   [[nodiscard]] std::optional<Failed> prepare(bool& made, Failed& for_now);

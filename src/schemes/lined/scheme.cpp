@@ -90,7 +90,7 @@ class LinedAttempt final : public Attempt {
   bool leave() noexcept override {
     if (turn_ || !inner_->leave()) return false;
     tried_to_upgrade_ = false;
-    if (scheme_.inner_->sign_of_waiters() != 0) scheme_.tell_first(LinedScheme::Sign::needed);
+    scheme_.tell_first(LinedScheme::Sign::needed);
     return true;
   }
 

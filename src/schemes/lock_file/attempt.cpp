@@ -234,7 +234,7 @@ std::optional<Step> LockFileAttempt::enter_readers(Look& look, Failed& failed, b
       changed = true;
       return std::nullopt;
     }
-    // Refused in the simulator only: who joins a group is not alone.
+    // Not reached by tests: a link into a group that stands is refused.
     return Failed{os::code_of(error), "cannot enter the readers of '" + scheme_.names_.word() + "'",
                   word_->holder_of(look)};
   }
@@ -456,7 +456,7 @@ std::optional<Step> LockFileAttempt::held_by_us(Failed& failed) {
 }
 
 // A hold of ours that an earlier try has published, without our being told: when others saw it first is not known.
-// Reached in the simulator only, where replies are lost.
+// Not reached by the tests that count coverage: no real call loses its reply.
 std::optional<Step> LockFileAttempt::drop_unknown_beginning(Failed& failed) {
   claim_->hold_granted();
   const claim::Word::Ending ending = word_->release(*claim_, held_);
@@ -600,7 +600,7 @@ std::error_code LockFileAttempt::renew() noexcept {
     lease_end_ = began + scheme_.terms_.lease;
     if (lease_is_over()) return errc::not_locked;  // the look took so long
     return {};
-  } catch (const std::bad_alloc&) {  // not reached by tests: what a look of the own hold takes is kept from the first
+  } catch (const std::bad_alloc&) {  // not reached by tests
     return std::make_error_code(std::errc::not_enough_memory);
   }
 }

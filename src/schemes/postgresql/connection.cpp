@@ -223,8 +223,7 @@ Connection::Progress Connection::refused() {
 Connection::Progress Connection::advance_pausing() {
   if (process_.system().now() < again_at_) return Progress::pauses;
   connect();
-  return phase_ == Phase::connecting ? advance_connecting()
-                                     : (phase_ == Phase::pausing ? Progress::pauses : Progress::broken);
+  return advance();
 }
 
 Connection::Progress Connection::advance() {
@@ -435,7 +434,7 @@ Trouble Connection::trouble() const {
 
 std::optional<Trouble> Connection::trouble_after(Progress progress) const {
   if (progress == Progress::ready && !failed()) return std::nullopt;
-  if (progress == Progress::ready || progress == Progress::broken || progress == Progress::pauses) return trouble();
+  if (progress != Progress::reads && progress != Progress::writes) return trouble();
   return Trouble{std::make_error_code(std::errc::timed_out), "the server does not answer"};
 }
 
