@@ -89,35 +89,45 @@ std::error_code code_of(Call call) {
   }
 }
 
+/// Those of them that the command line can choose. ctest runs each test in a program of its own, which would spend more
+/// time on registering thousands of others than on its test.
+[[nodiscard]] inline std::vector<Variant> chosen_of(std::vector<Variant> variants) {
+  const std::string filter = GTEST_FLAG_GET(filter);
+  if (filter.find_first_of("*?:-") != std::string::npos) return variants;
+  const std::string one = filter.substr(filter.rfind('/') + 1);
+  std::erase_if(variants, [&](const Variant& each) { return each.name != one; });
+  return variants;
+}
+
 /// Of every scheme, and every engine that the program was linked with.
 #define LOCKFILE_FOR_ALL_SCHEMES(Suite) \
   LOCKFILE_FOR_ALL_FILES(Suite);        \
   LOCKFILE_FOR_ENGINES(Suite)
 
 /// Of every engine. A program may be linked with none.
-#define LOCKFILE_FOR_ENGINES(Suite)                                                \
-  GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Suite);                            \
-  INSTANTIATE_TEST_SUITE_P(engines, Suite, ::testing::ValuesIn(engine_variants()), \
+#define LOCKFILE_FOR_ENGINES(Suite)                                                           \
+  GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Suite);                                       \
+  INSTANTIATE_TEST_SUITE_P(engines, Suite, ::testing::ValuesIn(chosen_of(engine_variants())), \
                            [](const auto& each) { return std::string(each.param.name); })
 
 /// Of those engines whose dead holders are seen until they are replaced.
-#define LOCKFILE_FOR_LOCAL_ENGINES(Suite)                                                \
-  INSTANTIATE_TEST_SUITE_P(engines, Suite, ::testing::ValuesIn(local_engine_variants()), \
+#define LOCKFILE_FOR_LOCAL_ENGINES(Suite)                                                           \
+  INSTANTIATE_TEST_SUITE_P(engines, Suite, ::testing::ValuesIn(chosen_of(local_engine_variants())), \
                            [](const auto& each) { return std::string(each.param.name); })
 
 /// Of every scheme that locks a path.
-#define LOCKFILE_FOR_ALL_FILES(Suite)                                         \
-  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(all_variants()), \
+#define LOCKFILE_FOR_ALL_FILES(Suite)                                                    \
+  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(chosen_of(all_variants())), \
                            [](const auto& each) { return std::string(each.param.name); })
 
 /// Of the schemes that are lock files: what stands beside the path, what is left by the dead, breaks.
-#define LOCKFILE_FOR_ALL_VARIANTS(Suite)                                                            \
-  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(variants().begin(), variants().end()), \
+#define LOCKFILE_FOR_ALL_VARIANTS(Suite)                                                                         \
+  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(chosen_of({variants().begin(), variants().end()})), \
                            [](const auto& each) { return std::string(each.param.name); })
 
 /// Of the schemes whose holds can be broken and outlast their holders: lock files and shared memory.
-#define LOCKFILE_FOR_BREAKABLE_SCHEMES(Suite)                                       \
-  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(breakable_variants()), \
+#define LOCKFILE_FOR_BREAKABLE_SCHEMES(Suite)                                                  \
+  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(chosen_of(breakable_variants())), \
                            [](const auto& each) { return std::string(each.param.name); })
 
 /// For what is built on a lock's verbs alone.
