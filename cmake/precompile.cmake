@@ -9,9 +9,5 @@ function(lockfile_precompile target)
     target_precompile_headers(${target} PRIVATE <algorithm> <array> <atomic> <cerrno> <chrono> <cstdint> <functional>
       <map> <memory> <mutex> <optional> <span> <stop_token> <string> <string_view> <system_error> <thread> <utility>
       <variant> <vector> ${ARGN})
-    # It warns of what its own precompiled std::string does (GCC 12, optimised).
-    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-      target_compile_options(${target} PRIVATE -Wno-array-bounds)
-    endif()
   endif()
 endfunction()

@@ -140,7 +140,8 @@ Connection::Connection(os::Process& process, const Place& place, const std::stri
 void Connection::connect() {
   phase_ = Phase::connecting;
   wants_ = Progress::writes;
-  const std::string options = std::string(our_options) + " " + place_.server_options;
+  std::string options(our_options);
+  if (!place_.server_options.empty()) options.append(" ").append(place_.server_options);
   std::vector<const char*> keywords;
   std::vector<const char*> values;
   const auto add = [&](const char* keyword, const char* value) {
