@@ -87,6 +87,47 @@ class FutexLocker : public Locker {
   Word* word_;
 };
 
+// Tickets: each waits for its turn on a word of its own, so each hold goes to whoever has waited longest. It knows nothing
+// of dead holders, so it is a floor and no lock.
+class TicketLocker : public Locker {
+ public:
+  explicit TicketLocker(const std::string& path) {
+    const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (file < 0 || ftruncate(file, sizeof(Shared)) != 0) fail("open");
+    void* const where = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (where == MAP_FAILED) fail("mmap");
+    close(file);
+    shared_ = static_cast<Shared*>(where);
+  }
+  ~TicketLocker() override { munmap(shared_, sizeof(Shared)); }
+  void acquire() override {
+    const std::uint32_t ticket = shared_->next.fetch_add(1);
+    Word& turn = shared_->turns[ticket % most];
+    for (;;) {
+      const std::uint32_t seen = turn.load();
+      if (shared_->serving.load() == ticket) return;
+      syscall(SYS_futex, &turn, FUTEX_WAIT, seen, nullptr, nullptr, 0);
+    }
+  }
+  void release() override {
+    const std::uint32_t ticket = shared_->serving.load() + 1;
+    shared_->serving.store(ticket);
+    Word& turn = shared_->turns[ticket % most];
+    turn.fetch_add(1);
+    if (shared_->next.load() != ticket) syscall(SYS_futex, &turn, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+  }
+
+ private:
+  using Word = std::atomic<std::uint32_t>;
+  static constexpr std::size_t most = 1024;  // that wait at once
+  struct Shared {
+    Word next;
+    Word serving;
+    std::array<Word, most> turns;
+  };
+  Shared* shared_;
+};
+
 // The least that a lock file with events can be: link(2) of a kept inode, and inotify(7) on the inode that is in the
 // way. Watch, look again, sleep. It knows nothing of dead holders, so it is a floor and no lock.
 class BareLocker : public Locker {
@@ -182,6 +223,7 @@ std::unique_ptr<Locker> make_locker(std::string_view contestant, const WorkDirec
   if (contestant == raw_flock) return std::make_unique<FlockLocker>(directory.file("raw-flock"));
   if (contestant == raw_byte) return std::make_unique<ByteLocker>(directory.file("raw-byte"));
   if (contestant == raw_futex) return std::make_unique<FutexLocker>(directory.file("raw-futex"));
+  if (contestant == raw_ticket) return std::make_unique<TicketLocker>(directory.file("raw-ticket"));
   if (contestant == raw_link) return std::make_unique<BareLocker>(directory);
   return make_locker_on(contestant, directory.file(contestant));
 }

@@ -37,6 +37,8 @@ inline constexpr std::string_view raw_flock = "flock(2)";
 inline constexpr std::string_view raw_byte = "fcntl(2)";
 /// A mutex of three states on futex(2) in a mapped file.
 inline constexpr std::string_view raw_futex = "futex(2)";
+/// Tickets on futex(2): the same, but in the order in which they came.
+inline constexpr std::string_view raw_ticket = "fair futex(2)";
 /// link(2) and inotify(7) and nothing else.
 inline constexpr std::string_view raw_link = "link + inotify";
 
