@@ -76,12 +76,12 @@ class Killed : public ::testing::TestWithParam<Variant> {
     while (n < most && dies_at(n, commands)) {
       expect_recovered(n);
       if (HasFatalFailure() || HasNonfatalFailure()) return;
-      ++n;
+      n += KILL_AT_EVERY;
     }
     EXPECT_GT(n, 10);
     EXPECT_LT(n, most);
     EXPECT_LE(forced_, GetParam().missing.marks ? n : 0);
-    std::cout << "killed at each of " << n << " calls\n";
+    std::cout << "killed at each " << KILL_AT_EVERY << ". of " << n << " calls\n";
   }
 
   Scratch scratch_;
