@@ -87,8 +87,8 @@ class FutexLocker : public Locker {
   Word* word_;
 };
 
-// Tickets: each waits for its turn on a word of its own, so each hold goes to whoever has waited longest. It knows nothing
-// of dead holders, so it is a floor and no lock.
+// Tickets: each waits for its turn on a word of its own, so each hold goes to whoever has waited longest. It knows
+// nothing of dead holders, so it is a floor and no lock.
 class TicketLocker : public Locker {
  public:
   explicit TicketLocker(const std::string& path) {

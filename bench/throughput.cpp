@@ -97,7 +97,8 @@ int main(int argc, char** argv) {
   const bench::WorkDirectory directory(arguments.directory);
   bench::Report report("throughput without a pause", arguments, directory);
   std::vector<std::string> names = bench::schemes();
-  for (const auto floor : {bench::raw_flock, bench::raw_futex, bench::raw_ticket, bench::raw_link}) names.emplace_back(floor);
+  for (const auto floor : {bench::raw_flock, bench::raw_futex, bench::raw_ticket, bench::raw_link})
+    names.emplace_back(floor);
   const Sizes& sizes = arguments.quick ? quick_sizes : full_sizes;
   Measured measured;
   report.table({"processes, lock", "holds/s", "to flock(2)", "least:mean", "sleeps/hold", "calls/hold", "cpu us/hold"});

@@ -88,9 +88,11 @@ std::uint64_t File::boot_mark() const noexcept {
   return boot.empty() ? 0 : hash_of(boot) | 1U;
 }
 
-File::Opened File::open(std::shared_ptr<claim::Directory> directory, const std::string& name, Access access, For what) {
+File::Opened File::open(std::shared_ptr<claim::Directory> directory, const std::string& name, Access access, For what,
+                        std::vector<std::uint64_t> room) {
   Opened opened;
   std::shared_ptr<File> file(new File(std::move(directory), name));
+  file->copy_ = std::move(room);
   const claim::Directory& in = *file->directory_;
   if (!in.local()) {
     opened.refusal = {std::make_error_code(std::errc::operation_not_supported),
@@ -178,15 +180,15 @@ Refusal File::look_at_beginning() {
 Refusal File::take_copy() {
   constexpr int tries = 16;  // each further one needs somebody who enlarges it meanwhile
   for (int i = 0; i < tries; ++i) {
-    std::string bytes(std::min<std::uint64_t>(info_.size, words_for(most_slots) * 8), '\0');
+    copy_.resize((std::min<std::uint64_t>(info_.size, words_for(most_slots) * 8) + 7) / 8);
+    const std::span<char> bytes(reinterpret_cast<char*>(copy_.data()), copy_.size() * 8);
     std::size_t size = 0;
     for (std::size_t more = bytes.size(); more != 0 && size < bytes.size(); size += more) {
-      const auto got = system().read(file_.get(), std::span(bytes).subspan(size), size);
+      const auto got = system().read(file_.get(), bytes.subspan(size), size);
       if (!got.ok()) return failed(got.error, "read");
       more = got.value;
     }
     copy_.resize(size / 8);
-    std::memcpy(copy_.data(), bytes.data(), copy_.size() * 8);
     if (copy_.size() < words_for(first_slots)) return damaged("it is shorter than it says");
     mapped_slots_ = (copy_.size() - header::words) / slot::words;
     if (copy_[header::used] <= mapped_slots_ || copy_[header::used] > most_slots) break;

@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 namespace lockfile::schemes::shared_memory {
@@ -50,8 +51,11 @@ class File {
     std::shared_ptr<File> file;  ///< null: refused, or, for looking, not there
     Refusal refusal;
   };
+  /// `room`: for the copy, so that not every look asks the system for memory.
   [[nodiscard]] static Opened open(std::shared_ptr<claim::Directory> directory, const std::string& name, Access access,
-                                   For what);
+                                   For what, std::vector<std::uint64_t> room = {});
+  /// Of the copy, which is gone then.
+  [[nodiscard]] std::vector<std::uint64_t> take_room() noexcept { return std::move(copy_); }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
   ~File();

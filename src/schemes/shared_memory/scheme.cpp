@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <utility>
 
 namespace lockfile::schemes::shared_memory {
 namespace {
@@ -322,7 +323,7 @@ std::vector<Holder> Scheme::holders(std::error_code& why) {
     why = refusal.why;
     return {};
   }
-  const auto opened = File::open(directory_, name_, access_, File::For::looking);
+  const auto opened = File::open(directory_, name_, access_, File::For::looking, std::exchange(room_of_copies_, {}));
   if (!opened.file) {
     why = opened.refusal.again ? os::code_of(EAGAIN) : opened.refusal.why;
     return {};
@@ -333,6 +334,7 @@ std::vector<Holder> Scheme::holders(std::error_code& why) {
   for (const Standing& each : all.value) {
     holders.push_back(opened.file->holder_from(each.who, each.mode, each.number));
   }
+  room_of_copies_ = opened.file->take_room();
   std::stable_partition(holders.begin(), holders.end(),
                         [](const Holder& each) { return each.verdict != Verdict::dead; });
   return holders;

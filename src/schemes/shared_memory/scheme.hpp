@@ -133,6 +133,7 @@ class Scheme final : public FileScheme {
   std::shared_ptr<File> file_;
   std::vector<std::unique_ptr<Participant>> kept_;
   std::vector<std::uint64_t> own_;  // every slot whose byte our descriptor has
+  std::vector<std::uint64_t> room_of_copies_;
 };
 
 // What stands in the file.
