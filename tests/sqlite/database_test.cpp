@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -104,6 +105,68 @@ TEST_F(SQLiteDatabase, that_is_damaged_is_refused_and_stays_as_it_is) {
   const auto refused = code_of([&] { lock()->acquire(0s); });
   EXPECT_EQ(refused, std::errc::bad_message);
   EXPECT_EQ(Connection(path()).ask("SELECT count(*) FROM sqlite_schema WHERE name = 'queue'"), "0") << "not mended";
+}
+
+TEST_F(SQLiteDatabase, that_is_damaged_while_it_is_open_is_refused) {
+  const auto lock = this->lock();
+  lock->acquire();
+  lock->release();
+  {
+    Connection other(path());
+    other.ask("DELETE FROM hold WHERE name = ''");
+  }
+  EXPECT_EQ(code_of([&] { lock->acquire(0s); }), std::errc::bad_message) << "the number of the last hold is gone";
+}
+
+TEST_F(SQLiteDatabase, that_takes_no_rows_is_refused) {
+  { lock()->acquire(); }
+  { Connection(path()).ask("CREATE TRIGGER t BEFORE INSERT ON process BEGIN SELECT RAISE(IGNORE); END"); }
+  in_.process();
+  EXPECT_EQ(code_of([&] { lock()->acquire(0s); }), std::errc::bad_message);
+}
+
+TEST_F(SQLiteDatabase, that_is_no_regular_file_is_refused) {
+  std::filesystem::create_directory(path());
+  EXPECT_EQ(code_of([&] { lock()->acquire(0s); }), std::errc::invalid_argument);
+  EXPECT_EQ(code_of([&] { (void)lock()->holder(); }), std::errc::invalid_argument);
+}
+
+TEST_F(SQLiteDatabase, that_is_empty_is_anybodys) {
+  write_file(path(), "");
+  EXPECT_FALSE(lock()->is_locked());
+  EXPECT_EQ(read_file(path()), "");
+  lock()->acquire(0s);
+}
+
+TEST_F(SQLiteDatabase, in_a_directory_that_is_not_there_is_nobodys_and_cannot_be_made) {
+  const auto lock = open("sqlite:" + (scratch_ / "nowhere/locks.db") + "#a");
+  EXPECT_FALSE(lock->is_locked());
+  EXPECT_EQ(code_of([&] { lock->acquire(0s); }), std::errc::no_such_file_or_directory);
+}
+
+TEST_F(SQLiteDatabase, has_no_leases) {
+  EXPECT_EQ(code_of([&] { (void)open(address(), {.lease = 1s}); }), std::errc::operation_not_supported);
+}
+
+TEST_F(SQLiteDatabase, without_a_boot_id_is_refused) {
+  in_.system.before = [](os::Call call) { return call == os::Call::boot_id ? ENOENT : 0; };
+  in_.process();
+  in_.system.before = nullptr;
+  EXPECT_EQ(code_of([&] { lock()->acquire(0s); }), std::errc::operation_not_supported);
+}
+
+TEST_F(SQLiteDatabase, whose_guard_or_rows_are_missing_calls_nobody_dead) {
+  Peer peer({scratch_ / "a", "sqlite"});
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  std::filesystem::resize_file(path() + ".d/guard", 0);
+  EXPECT_EQ(lock()->holder().value().verdict, Verdict::alive);
+  for (const char* const gone : {".d/guard", ".d"}) {
+    std::filesystem::remove_all(path() + gone);
+    in_.process();
+    EXPECT_EQ(lock()->holder().value().verdict, Verdict::unknown) << gone;
+  }
+  { Connection(path()).ask("DELETE FROM process"); }
+  EXPECT_EQ(lock()->holder().value().verdict, Verdict::unknown);
 }
 
 TEST_F(SQLiteDatabase, of_a_later_version_is_refused) {

@@ -6,6 +6,7 @@
 #include <lockfile/lockfile.hpp>
 
 #include <atomic>
+#include <filesystem>
 #include <future>
 #include <memory>
 
@@ -203,6 +204,41 @@ TEST_F(SQLiteHandOver, to_one_who_has_just_given_up_goes_on_to_the_next) {
   EXPECT_TRUE(lock.waiters().empty());
   EXPECT_FALSE(lock.holder());
   lock.acquire(0s);
+}
+
+TEST_F(SQLiteHandOver, reaches_a_waiter_whose_place_somebody_has_taken_away) {
+  const auto holder = peer();
+  ASSERT_EQ(holder->ask("acquire"), "held");
+  std::thread waiter([&] {
+    in_.enter();
+    TestLock mine(scratch_ / "a", {.scheme = "sqlite"});
+    EXPECT_EQ(code_of([&] { mine.acquire(stuck); }), std::error_code());
+  });
+  expect_waiters(1);
+  { Connection(database()).ask("DELETE FROM queue"); }
+  expect_waiters(1);
+  EXPECT_EQ(holder->ask("release"), "released");
+  waiter.join();
+}
+
+TEST_F(SQLiteHandOver, reaches_a_waiter_also_when_somebody_has_removed_its_fifo_before) {
+  const auto holder = peer();
+  ASSERT_EQ(holder->ask("acquire"), "held");
+  TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
+  EXPECT_EQ(code_of([&] { lock.acquire(1ms); }), errc::timed_out);
+  int removed = 0;
+  for (const auto& each : std::filesystem::directory_iterator(database() + ".d")) {
+    if (each.path().extension() == ".wake") removed += std::filesystem::remove(each.path()) ? 1 : 0;
+  }
+  EXPECT_EQ(removed, 1) << "it is kept for the next wait";
+  std::thread waiter([&] {
+    in_.enter();
+    TestLock mine(scratch_ / "a", {.scheme = "sqlite"});
+    EXPECT_EQ(code_of([&] { mine.acquire(stuck); }), std::error_code());
+  });
+  expect_waiters(1);
+  EXPECT_EQ(holder->ask("release"), "released");
+  waiter.join();
 }
 
 TEST_F(SQLiteHandOver, a_break_is_told_to_whoever_watches_over_the_hold) {

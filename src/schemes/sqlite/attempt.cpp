@@ -32,7 +32,7 @@ void Attempt::leave_line() noexcept {
   try {
     database_->orphan({scheme_.name_.name, scheme_.name_.kind_number(), place_, true});
   } catch (const std::bad_alloc&) {
-    // It stays until this process ends.
+    // It stays until this process ends. Not reached by tests: a second refusal, after what kept it from leaving.
   }
   place_ = 0;
   if (fifo_) fifo_->drop();
@@ -129,7 +129,7 @@ void Attempt::enter_or_line_up(Change& change, bool others_wait, std::optional<S
       step = granted(*hold);
       return;
     }
-    if (!stands_in_line(*database_, scheme_.name_, place_)) {
+    if (!stands_in_line(*database_, scheme_.name_, place_)) {  // since `look`; not reached by tests
       database_->waits_no_more(place_);
       place_ = 0;
     }

@@ -422,6 +422,7 @@ void Database::set_up() {
       (void)check_whose();  // somebody may have made it since
     }
     if (text_of("PRAGMA journal_mode") != "wal" && text_of("PRAGMA journal_mode = WAL") != "wal") {
+      // Not reached by tests: SQLite's own ways to the file (VFS) on Linux can, but for those without locks.
       throw Refused({std::make_error_code(std::errc::operation_not_supported),
                      "the database " + quoted() + " cannot be brought into WAL mode"});
     }
@@ -579,7 +580,7 @@ Database::Write::Write(Database& database, Patience patience) : database_(databa
         give_up = now + longest;
       }
       if (now >= give_up) throw;
-    } catch (...) {  // no memory, not even to say what SQLite refused
+    } catch (...) {  // no memory, not even to say what SQLite refused: two troubles, not reached by tests
       if (entered) database.leave();
       system.unlock(database.mutex_);
       throw;
@@ -790,7 +791,7 @@ void Database::give_back(std::unique_ptr<claim::WakeFifo> fifo) noexcept {
   if (fifos_.size() < fifos_.capacity()) {
     fifos_.push_back(std::move(fifo));
   } else {
-    fifo->drop();
+    fifo->drop();  // as many as are kept; not reached by tests
   }
 }
 
@@ -826,7 +827,7 @@ void Database::orphan(Orphan orphan) noexcept {
   try {
     orphans_.push_back(std::move(orphan));
   } catch (const std::bad_alloc&) {
-    return;  // it stays until this process ends
+    return;  // it stays until this process ends; not reached by tests: a second refusal
   }
 }
 
