@@ -3,11 +3,15 @@
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <new>
 
 namespace lockfile::os {
 
 System& real_system() noexcept {
-  static RealSystem* const system = new RealSystem;  // never destroyed: static lock objects may outlive it
+  // Never destroyed: static lock objects may outlive it. Nor allocated: memory that is missing would end the program.
+  alignas(RealSystem) static std::array<std::byte, sizeof(RealSystem)> place;
+  static auto* const system = new (place.data()) RealSystem;
   return *system;
 }
 

@@ -199,13 +199,30 @@ bool Proxy::is_refused(int client) {
   return true;
 }
 
+bool Proxy::lie(std::span<char> bytes) const {
+  const std::string_view text(bytes.data(), bytes.size());
+  // BackendKeyData: 'K', its length (12), the pid, the key. A pooler tells its clients of sessions of its own.
+  constexpr std::string_view key("K\0\0\0\x0c", 5);
+  // ParameterStatus: the name, a zero byte, the value: "15.16".
+  constexpr std::string_view version("server_version\0", 15);
+  const std::string_view before = lies_ == Lies::about_the_session ? key : version;
+  const auto at = text.find(before);
+  if (at == std::string_view::npos) return false;
+  if (lies_ == Lies::about_the_session) {
+    bytes[at + before.size()] = 0x7f;
+  } else {
+    bytes[at + before.size() + 1] = '1';
+  }
+  return true;
+}
+
 void Proxy::pass_on(int client) {
   ++visits_;
   if (is_refused(client)) return;
   const int server = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const sockaddr_un address = socket_in(server_);
   bool open = ::connect(server, generic(address), sizeof address) == 0;
-  bool lies = lies_ == Lies::about_the_session;
+  bool lies = lies_ != Lies::none;
   const int cuts = cuts_;
   while (open && !ending_ && cuts == cuts_) {
     std::array<pollfd, 2> both{pollfd{client, POLLIN, 0}, pollfd{server, POLLIN, 0}};
@@ -219,13 +236,7 @@ void Proxy::pass_on(int client) {
         open = false;
         continue;
       }
-      // BackendKeyData: 'K', its length (12), the pid, the key. A pooler tells its clients of sessions of its own.
-      constexpr std::string_view head("K\0\0\0\x0c", 5);
-      const auto at = std::string_view(bytes.data(), static_cast<std::size_t>(got)).find(head);
-      if (i == 1 && lies && at != std::string_view::npos) {
-        bytes[at + head.size()] = 0x7f;
-        lies = false;
-      }
+      if (i == 1 && lies) lies = !lie({bytes.data(), static_cast<std::size_t>(got)});
       open = write_all(both[1 - i].fd, bytes.data(), static_cast<std::size_t>(got)) && open;
     }
   }

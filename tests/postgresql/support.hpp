@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -80,7 +81,7 @@ class Server {
 /// Stands between clients and a server, each on a local socket.
 class Proxy {
  public:
-  enum class Lies : std::uint8_t { none, about_the_session };
+  enum class Lies : std::uint8_t { none, about_the_session, about_the_version };
   /// `server`: the directory of its socket.
   Proxy(std::string server, Lies lies = Lies::none);
   Proxy(const Proxy&) = delete;
@@ -106,6 +107,7 @@ class Proxy {
   void listen();
   void pass_on(int client);
   bool is_refused(int client);
+  [[nodiscard]] bool lie(std::span<char> bytes) const;
 
   Scratch scratch_;
   std::string server_;

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <future>
@@ -94,6 +95,12 @@ TEST_F(Traps, a_pooler_is_refused) {
   open(honest.place() + "#" + name_of("a"))->acquire(0s);
 }
 
+TEST_F(Traps, a_server_that_is_too_old_is_refused) {
+  Proxy old(place().substr(place().find("host=") + 5), Proxy::Lies::about_the_version);  // 11
+  const std::string why = message_of([&] { open(old.place() + "#a")->acquire(0s); });
+  EXPECT_NE(why.find("the server is older than PostgreSQL 12"), std::string::npos) << why;
+}
+
 TEST_F(Traps, two_names_with_one_number_are_told_and_never_merged) {
   Sql sql(place());
   (void)sql("INSERT INTO lockfile.name VALUES (" + std::to_string(key_of(name_of("a"))) + ", 'somebody else')");
@@ -133,6 +140,140 @@ TEST_F(Traps, a_database_without_the_schema_names_the_command_that_makes_it) {
   EXPECT_EQ(code_of([&] { open(bare + "&connect_timeout=9#a")->acquire(0s); }), std::errc::protocol_not_supported);
   EXPECT_NE(message_of([&] { initialise(bare); }).find("schema lockfile is of version 2"), std::string::npos);
   (void)sql("DROP DATABASE " + database + " WITH (FORCE)");
+}
+
+TEST_F(Traps, what_a_user_may_not_do_in_the_schema_is_said) {
+  Sql sql(place());
+  const std::string name = "poor_" + std::to_string(::getpid());
+  (void)sql("CREATE DATABASE " + name);
+  (void)sql("CREATE ROLE " + name + " LOGIN");
+  const std::string there = place() + "&dbname=" + name;
+  const std::string as_somebody = there + "&user=" + name + "#a";
+  initialise(there);
+  {
+    Sql inside(there);
+    open(as_somebody)->acquire(0s);
+    // Each new address makes a new session.
+    const auto refused = [&](int patience) {
+      return code_of(
+          [&] { open(there + "&user=" + name + "&connect_timeout=" + std::to_string(patience) + "#a")->acquire(0s); });
+    };
+    (void)inside("REVOKE INSERT ON lockfile.session FROM PUBLIC");
+    EXPECT_EQ(refused(21), std::errc::permission_denied);
+    (void)inside("REVOKE SELECT ON lockfile.meta FROM PUBLIC");
+    EXPECT_EQ(refused(22), std::errc::permission_denied);
+    (void)inside("GRANT SELECT ON lockfile.meta TO PUBLIC");
+    (void)inside("GRANT INSERT ON lockfile.session TO PUBLIC");
+    (void)inside("DELETE FROM lockfile.meta");
+    EXPECT_EQ(refused(23), std::errc::protocol_error);
+    (void)inside("INSERT INTO lockfile.meta (version) VALUES (1)");
+    open(as_somebody)->acquire(0s);
+  }
+  (void)sql("DROP DATABASE " + name + " WITH (FORCE)");
+  (void)sql("DROP ROLE " + name);
+}
+
+TEST_F(Traps, a_wait_that_somebody_cancels_at_the_server_fails_and_leaves_no_hold) {
+  Sql sql(place());
+  const auto holder = open(address());
+  holder->acquire();
+  auto waiter = std::async(std::launch::async, [&] { return message_of([&] { open(address())->acquire(); }); });
+  sql.until(locks("count(*)", "NOT granted"), "1");
+  EXPECT_EQ(sql(locks("pg_cancel_backend(pid)", "NOT granted")), "t");
+  const std::string why = waiter.get();
+  EXPECT_NE(why.find("canceling statement due to user request"), std::string::npos) << why;
+  sql.until(locks("count(*)", "NOT granted"), "0");
+  EXPECT_TRUE(holder->i_am_locking());
+}
+
+// By another session, which is idle, and may have ended since it was used; or by a new one.
+TEST_F(Traps, a_wait_is_taken_back_also_where_the_session_that_could_do_so_has_ended) {
+  Sql sql(place());
+  const auto holder = open(address());
+  holder->acquire();
+  const std::string idle =
+      " FROM pg_stat_activity WHERE application_name LIKE 'lockfile %' AND state = 'idle' AND "
+      "pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')";
+  {
+    const auto one = open(address("b"));
+    const auto other = open(address("c"));
+    one->acquire();
+    other->acquire();
+  }
+  sql.until("SELECT count(*)" + idle, "2");
+  std::stop_source stop;
+  auto waiter = std::async(std::launch::async, [&] {
+    const auto lock = open(address());
+    return code_of([&] { lock->acquire({for_ever, stop.get_token()}); });
+  });
+  sql.until(locks("count(*)", "NOT granted"), "1");
+  EXPECT_EQ(sql("SELECT pg_terminate_backend(pid)" + idle), "t");
+  sql.until("SELECT count(*)" + idle, "0");
+  stop.request_stop();
+  EXPECT_EQ(waiter.get(), errc::stopped);
+  sql.until(locks("count(*)", "NOT granted"), "0");
+  EXPECT_TRUE(holder->i_am_locking());
+}
+
+TEST_F(Traps, a_wait_is_over_also_where_no_other_session_can_be_had_to_take_it_back) {
+  Sql sql(place());
+  Proxy proxy(place().substr(place().find("host=") + 5));
+  Peer holder = peer();
+  ASSERT_EQ(holder.ask("acquire"), "held");
+  std::stop_source stop;
+  auto waiter = std::async(std::launch::async, [&] {
+    const auto lock = open(proxy.place() + "#" + name_of("a"));
+    return code_of([&] { lock->acquire({for_ever, stop.get_token()}); });
+  });
+  sql.until(locks("count(*)", "NOT granted"), "1");
+  constexpr int for_ever_more = 1'000'000;
+  proxy.refuse(for_ever_more, "28000", "role \"nobody\" does not exist");
+  stop.request_stop();
+  EXPECT_EQ(waiter.get(), errc::stopped);
+  sql.until(locks("count(*)", "NOT granted"), "0");
+  EXPECT_EQ(holder.ask("i_am_locking"), "yes");
+}
+
+TEST_F(Traps, a_session_that_has_ended_while_it_was_idle_is_made_anew) {
+  Proxy proxy(place().substr(place().find("host=") + 5));
+  const auto lock = open(proxy.place() + "#" + name_of("a"));
+  lock->acquire();
+  lock->release();
+  proxy.cut();
+  lock->acquire(0s);
+  in_another_thread([&] {
+    const auto other = open(proxy.place() + "#" + name_of("a"));
+    EXPECT_TRUE(other->is_locked());
+  });
+  lock->release();
+  proxy.cut();
+  EXPECT_FALSE(lock->is_locked()) << "a look";
+}
+
+TEST_F(Traps, a_release_that_is_not_answered_says_so_and_the_hold_ends_with_its_session) {
+  Sql sql(place());
+  Proxy proxy(place().substr(place().find("host=") + 5));
+  const auto lock = open(proxy.place() + "&connect_timeout=1#" + name_of("a"));
+  lock->acquire();
+  proxy.fall_silent();
+  EXPECT_EQ(code_of([&] { lock->release(); }), std::errc::timed_out);
+  proxy.speak();
+  sql.until(locks("count(*)", "true"), "0");
+  lock->acquire(stuck);
+  proxy.cut();
+  EXPECT_EQ(code_of([&] { lock->release(); }), errc::not_locked);
+}
+
+TEST_F(Traps, a_session_that_has_learned_very_many_names_forgets_them) {
+  os::Process& process = os::Process::current();
+  const auto there = schemes::postgresql::place_of(place().substr(std::string("postgresql://").size()));
+  schemes::postgresql::Connection session(process, there, "");
+  constexpr std::int64_t most = 100'000;
+  for (std::int64_t key = 0; key < most; ++key) session.learn(key);
+  EXPECT_TRUE(session.knows(0));
+  session.learn(most);
+  EXPECT_TRUE(session.knows(most));
+  EXPECT_FALSE(session.knows(0));
 }
 
 TEST_F(Traps, a_session_that_is_ended_tells_its_holder_at_once) {
@@ -362,6 +503,23 @@ TEST_F(Traps, a_refusal_that_lasts_is_told_at_once) {
   const std::string why = message_of([&] { open(proxy.place() + "#" + name_of("a"))->acquire(); });
   EXPECT_NE(why.find("role \"nobody\" does not exist"), std::string::npos) << why;
   EXPECT_EQ(proxy.visits(), 1);
+  const auto holder = open(address());
+  holder->acquire();
+  const Holder seen = holder->holder().value();
+  in_another_thread([&] {
+    const auto lock = open(proxy.place() + "#" + name_of("a"));
+    const auto refused = [&](const std::function<void()>& verb) {
+      proxy.refuse(1, "28000", "role \"nobody\" does not exist");
+      EXPECT_EQ(code_of(verb), std::errc::not_connected);
+    };
+    refused([&] { (void)lock->holder(); });
+    refused([&] { (void)lock->waiters(); });
+    refused([&] { (void)lock->break_lock(seen); });
+    std::error_code why_not;
+    proxy.refuse(1, "28000", "role \"nobody\" does not exist");
+    const std::string told = examine_place(proxy.place(), why_not).why;
+    EXPECT_NE(told.find("role \"nobody\" does not exist"), std::string::npos) << told;
+  });
 }
 
 // Neither held nor free until the server has ended the session, which a closed socket makes it do.
@@ -407,6 +565,20 @@ TEST_F(Traps, the_settings_of_a_session_win_over_the_servers_and_not_over_the_ad
             "5s 1s 0 0 0 local");
 }
 
+TEST_F(Traps, a_session_that_is_kept_gets_the_reason_of_its_next_hold) {
+  for (const std::string reason : {"one", "another"}) {
+    const auto lock = open(address(), {.reason = reason});
+    lock->acquire(0s);
+    EXPECT_EQ(lock->holder().value().reason, reason);
+  }
+}
+
+TEST_F(Traps, a_reason_that_is_no_text_is_left_out) {
+  const auto lock = open(address(), {.reason = "\xff"});
+  lock->acquire(0s);
+  EXPECT_EQ(lock->holder().value().reason, "");
+}
+
 TEST_F(Traps, doctor_tells_of_the_server) {
   std::error_code why;
   const Examination seen = examine_place(place(), why);
@@ -417,6 +589,25 @@ TEST_F(Traps, doctor_tells_of_the_server) {
 }
 
 class OwnServer : public WithServer {};
+
+TEST_F(OwnServer, that_may_lose_numbers_is_told_of_by_doctor) {
+  const Server server;
+  {
+    Sql sql(server.place());
+    for (const std::string setting : {"fsync", "full_page_writes"}) {
+      (void)sql("ALTER SYSTEM SET " + setting + " = off");
+      (void)sql("SELECT pg_reload_conf()");
+      sql.until("SHOW " + setting, "off");
+    }
+  }
+  std::error_code why;
+  const Examination seen = examine_place(server.place() + "&options=-c%20deadlock_timeout%3D5s", why);
+  for (const std::string told : {"can go back in a power cut", "with more than 100 waiters"}) {
+    EXPECT_TRUE(std::any_of(seen.findings.begin(), seen.findings.end(), [&](const Finding& each) {
+      return each.detail.find(told) != std::string::npos;
+    })) << told;
+  }
+}
 
 TEST_F(OwnServer, a_restart_during_a_hold_is_a_loss_and_during_a_wait_a_place_at_the_end) {
   const Server server;
@@ -508,6 +699,65 @@ TEST_F(OwnServer, a_number_is_told_when_a_larger_one_is_reserved) {
   }
 }
 
+// The sessions of the test stand for another program that uses the tables of this one's schema. Z has the lock, A
+// waits for it, B has the row that A needs next and waits behind A; then Z lets go.
+TEST_F(OwnServer, that_finds_a_cycle_ends_the_wait_and_it_is_told) {
+  const Server server;
+  Sql z(server.place());
+  Sql b(server.place());
+  const std::string key = std::to_string(key_of("a"));
+  const std::string its = server.place() + "&options=-c%20deadlock_timeout%3D10ms#a";
+  {
+    const auto lock = open(its);
+    lock->acquire();
+  }
+  (void)z("SELECT setval('lockfile.fence', upto) FROM lockfile.reserved");
+  (void)z("SELECT pg_advisory_lock(" + key + ")");
+  (void)b("SET deadlock_timeout = '1h'");
+  (void)b("BEGIN");
+  (void)b("SELECT upto FROM lockfile.reserved FOR UPDATE");
+  auto a = std::async(std::launch::async, [&] { return message_of([&] { open(its)->acquire(); }); });
+  const std::string waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+  z.until(waiting, "1");
+  auto behind = std::async(std::launch::async, [&] { (void)b("SELECT pg_advisory_lock(" + key + ")"); });
+  z.until(waiting, "2");
+  (void)z("SELECT pg_advisory_unlock(" + key + ")");
+  const std::string why = a.get();
+  EXPECT_NE(why.find("the server has found a cycle of waits"), std::string::npos) << why;
+  behind.get();
+  (void)b("ROLLBACK");
+}
+
+TEST_F(OwnServer, whose_numbers_are_used_up_grants_nothing) {
+  const Server server;
+  const auto lock = open(server.place() + "#a");
+  {
+    Sql sql(server.place());
+    (void)sql("SELECT setval('lockfile.fence', 1099511627775)");
+  }
+  for (const Mode mode : {Mode::exclusive, Mode::shared}) {
+    EXPECT_EQ(code_of([&] { lock->acquire(mode, 0s); }), std::errc::result_out_of_range);
+  }
+}
+
+// A process of the server that is stopped goes on to hold, whoever breaks it.
+TEST_F(OwnServer, whose_session_does_not_end_is_not_broken) {
+  const Server server;
+  Sql sql(server.place());
+  const auto lock = open(server.place() + "#a");
+  lock->acquire();
+  const auto session =
+      static_cast<pid_t>(std::stol(sql("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted")));
+  ASSERT_EQ(::kill(session, SIGSTOP), 0);
+  in_another_thread([&] {
+    const auto other = open(server.place() + "#a");
+    EXPECT_EQ(code_of([&] { (void)other->break_lock(); }), std::errc::timed_out);
+  });
+  ASSERT_EQ(::kill(session, SIGCONT), 0);
+  sql.until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", "0");
+  EXPECT_FALSE(lock->i_am_locking());
+}
+
 TEST_F(OwnServer, that_is_stopped_keeps_a_hold_and_grants_nothing) {
   const Server server;
   const std::string its = server.place() + "&connect_timeout=1#a";
@@ -522,6 +772,25 @@ TEST_F(OwnServer, that_is_stopped_keeps_a_hold_and_grants_nothing) {
   server.signal(SIGCONT);
   EXPECT_TRUE(lock->i_am_locking());
   lock->release();
+}
+
+TEST_F(OwnServer, whose_standbys_are_told_of_by_doctor) {
+  const Server primary;
+  const Server standby(primary);
+  Sql sql(primary.place());
+  const auto told = [&](const std::string& words) {
+    std::error_code why;
+    const Examination seen = examine_place(primary.place(), why);
+    return std::any_of(seen.findings.begin(), seen.findings.end(), [&](const Finding& each) {
+      return each.what == "standbys" && each.detail.find(words) != std::string::npos;
+    });
+  };
+  sql.until("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1");
+  EXPECT_TRUE(told("1 connected; asynchronous"));
+  (void)sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+  (void)sql("SELECT pg_reload_conf()");
+  sql.until("SHOW synchronous_standby_names", "*");
+  EXPECT_TRUE(told("1 connected; synchronous: *"));
 }
 
 TEST_F(OwnServer, that_is_a_standby_is_refused_and_promoted_it_gives_larger_numbers) {

@@ -63,7 +63,8 @@ std::int64_t written_number(std::string_view text) noexcept {
 std::error_code code_of_state(std::string_view state) noexcept {
   if (state == "40P01") return std::make_error_code(std::errc::resource_deadlock_would_occur);
   if (state == "42501" || state.starts_with("28")) return std::make_error_code(std::errc::permission_denied);
-  if (state == "53200") return std::make_error_code(std::errc::no_lock_available);  // max_locks_per_transaction
+  // max_locks_per_transaction; not reached by tests: the server rounds it up to thousands.
+  if (state == "53200") return std::make_error_code(std::errc::no_lock_available);
   if (state.starts_with("57P") || state.starts_with("08")) return std::make_error_code(std::errc::connection_reset);
   if (state == "2200H") return std::make_error_code(std::errc::result_out_of_range);  // the sequence is at its end
   return std::make_error_code(std::errc::protocol_error);
@@ -88,6 +89,7 @@ Place place_of(const std::string& behind_the_slashes) {
   char* wrong = nullptr;
   const std::unique_ptr<PQconninfoOption, FreeOptions> parsed(PQconninfoParse(place.uri.c_str(), &wrong));
   if (!parsed) {
+    // libpq's own memory, which no test refuses.
     const std::string why = wrong == nullptr ? "out of memory" : first_line(wrong);
     PQfreemem(wrong);
     throw std::system_error(std::make_error_code(std::errc::invalid_argument), why);
@@ -134,7 +136,12 @@ void FreeResult::operator()(pg_result* result) const noexcept { PQclear(result);
 
 Connection::Connection(os::Process& process, const Place& place, const std::string& reason, bool set_up)
     : process_(process), place_(place), reason_(reason), set_up_(set_up) {
-  connect();
+  try {
+    connect();
+  } catch (...) {
+    disconnect();  // there will be no destructor
+    throw;
+  }
 }
 
 void Connection::connect() {
@@ -159,7 +166,7 @@ void Connection::connect() {
   add("options", options.c_str());
   add(nullptr, nullptr);
   connection_ = PQconnectStartParams(keywords.data(), values.data(), 1);
-  if (connection_ == nullptr) throw std::bad_alloc();
+  if (connection_ == nullptr) throw std::bad_alloc();  // libpq's own memory, which no test refuses
   PQsetNoticeReceiver(connection_, say_nothing, nullptr);
   (void)PQsetErrorVerbosity(connection_,
                             PQERRORS_VERBOSE);  // a refusal comes as text only, and with its five letters so
@@ -178,7 +185,7 @@ Connection::~Connection() {
     try {
       os::Process::current().part<Pool>().keep_parents(connection_);
     } catch (const std::bad_alloc&) {
-      // It stays all the same, only that nobody knows of it.
+      // It stays all the same, only that nobody knows of it. Not reached by tests: only in a forked child.
     }
     return;
   }
@@ -291,6 +298,7 @@ bool Connection::is_as_wanted() {
   };
   const PGresult* const self = answers_.empty() ? nullptr : answers_.front().get();
   if (self == nullptr || PQresultStatus(self) != PGRES_TUPLES_OK || PQntuples(self) != 1) {
+    // Not reached by tests: every user of every server may ask for his own session.
     (void)end(trouble());
     return false;
   }
@@ -365,6 +373,7 @@ Connection::Progress Connection::settle() {
 void Connection::sent(bool ok) {
   asked_ = true;
   flushed_ = false;
+  // Not reached by tests: libpq has found the session ended, and nobody has asked it since.
   if (!ok) (void)end({std::make_error_code(std::errc::connection_reset), what_libpq_says()});
 }
 
@@ -390,6 +399,7 @@ Connection::Progress Connection::advance_asked() {
       flushed_ = true;
       return Progress::reads;  // it has hardly answered yet
     }
+    // Not reached by tests: more than a socket takes at once.
     if (left > 0 && !os::socket_is(descriptor(), os::Ready::to_read)) return Progress::writes;
   }
   if (PQconsumeInput(connection_) == 0) {
@@ -417,7 +427,7 @@ std::string_view Connection::sql_state() const noexcept {
     const char* const state = PQresultErrorField(each.get(), PG_DIAG_SQLSTATE);
     return state == nullptr ? "" : state;
   }
-  return "";
+  return "";  // not reached by tests: who asks has seen that it failed
 }
 
 Trouble Connection::trouble() const {
