@@ -121,6 +121,13 @@ class Client {
   return code;
 }
 
+/// What an acquire says; none: it is held.
+[[nodiscard]] inline std::error_code code_of_acquire(Lock& lock, const Wait& wait) {
+  std::error_code code;
+  lock.acquire(wait, code);
+  return code;
+}
+
 /// A client in another process, etcd_peer, told what to do by lines.
 [[nodiscard]] std::vector<std::string> peer_arguments(const std::string& address, std::chrono::milliseconds lease,
                                                       const std::string& host = "elsewhere");

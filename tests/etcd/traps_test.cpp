@@ -1,21 +1,23 @@
 // What goes wrong with the usual recipes for locks in etcd, tried on this one.
 #include "etcd/cluster.hpp"
+#include "etcd/member.hpp"
 #include "schemes/catalogue.hpp"
 #include "schemes/etcd/scheme.hpp"
-
-#include <grpcpp/generic/async_generic_service.h>
-#include <grpcpp/grpcpp.h>
 
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <iomanip>
 #include <memory>
+#include <optional>
 #include <sstream>
 
 namespace lockfile::testing {
@@ -313,53 +315,239 @@ TEST_F(Traps, an_examination_tells_of_members_quota_and_leases) {
   });
 }
 
-// A member that answers each question as a real one does whose own time for it has run out, by a status of its own
-// (unknown, no deadline that gRPC knows of), where the answer of the others is late: whether it was done is not known.
-class LateMember {
- public:
-  LateMember() {
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterCallbackGenericService(&service_);
-    server_ = builder.BuildAndStart();
-  }
-  [[nodiscard]] int port() const noexcept { return port_; }
-  [[nodiscard]] int asked() const noexcept { return service_.asked; }
-
- private:
-  class Service final : public grpc::CallbackGenericService {
-   public:
-    std::atomic<int> asked = 0;
-
-   private:
-    class Answer final : public grpc::ServerGenericBidiReactor {
-     public:
-      Answer() { Finish({grpc::StatusCode::UNKNOWN, "context deadline exceeded"}); }
-      void OnDone() override { delete this; }
-    };
-    grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* /*context*/) override {
-      ++asked;
-      return new Answer;
-    }
-  };
-
-  int port_ = 0;
-  Service service_;
-  std::unique_ptr<grpc::Server> server_;
-};
-
+// A real member says so by a status of its own (unknown, no deadline that gRPC knows of) when its own time for a
+// question has run out: whether it was done is not known.
 TEST_F(Traps, a_member_whose_own_time_runs_out_is_left_for_the_next) {
-  const LateMember late;
-  const std::string scheme = "etcd://";
-  const std::string by_both =
-      scheme + "127.0.0.1:" + std::to_string(late.port()) + "," + address_.substr(scheme.size());
+  for (const char* const words : {"context deadline exceeded", "context canceled"}) {
+    const Member late([&](const std::string& /*method*/) {
+      return Member::Answer{{grpc::StatusCode::UNKNOWN, words}, {}};
+    });
+    const std::string scheme = "etcd://";
+    const std::string by_both = scheme + late.host() + "," + address_.substr(scheme.size());
+    one_.run([&] {
+      const auto holder = open(by_both);
+      holder->acquire(for_ever);
+      EXPECT_GT(late.asked(), 0);
+      EXPECT_TRUE(lock()->is_locked());
+      holder->release();
+    });
+  }
+}
+
+// Protobuf: a number and a text, or message, by the number of their field.
+std::string field(int number, std::uint64_t value) {
+  std::string made(1, static_cast<char>(number << 3));
+  for (; value >= 0x80; value >>= 7U) made += static_cast<char>(value | 0x80);
+  return made + static_cast<char>(value);
+}
+std::string field(int number, const std::string& text) {
+  return std::string(1, static_cast<char>(number << 3 | 2)) + static_cast<char>(text.size()) + text;
+}
+Member::Answer says(std::string bytes) { return {grpc::Status::OK, std::move(bytes)}; }
+Member::Answer refuses(grpc::StatusCode code) { return {{code, "no"}, {}}; }
+
+constexpr int lease_id = 7;
+std::string lease_of(std::uint64_t seconds) { return field(2, lease_id) + field(3, seconds); }
+
+// Grants what it is asked for, but for what `other` answers to that method.
+using Other = std::function<std::optional<Member::Answer>(const std::string& method)>;
+Member::Answering granting(Other other) {
+  return [other = std::move(other)](const std::string& method) {
+    if (auto answer = other(method)) return *std::move(answer);
+    if (method == "LeaseGrant") return says(lease_of(60));
+    if (method == "Txn") return says(field(2, 1));
+    if (method == "Authenticate") return says(field(2, "token"));
+    if (method == "LeaseRevoke") return says("");
+    return refuses(grpc::StatusCode::UNAVAILABLE);
+  };
+}
+
+TEST_F(Traps, what_a_member_refuses_is_told_by_its_kind) {
+  using Code = grpc::StatusCode;
+  for (const auto& [status, code] : {std::pair{Code::PERMISSION_DENIED, std::errc::permission_denied},
+                                     std::pair{Code::UNAUTHENTICATED, std::errc::permission_denied},
+                                     std::pair{Code::RESOURCE_EXHAUSTED, std::errc::no_space_on_device},
+                                     std::pair{Code::UNIMPLEMENTED, std::errc::operation_not_supported},
+                                     std::pair{Code::CANCELLED, std::errc::operation_canceled},
+                                     std::pair{Code::INTERNAL, std::errc::protocol_error}}) {
+    for (const std::string refused : {"LeaseGrant", "Txn"}) {
+      const Member member(granting([&, its = status](const std::string& method) {
+        return method == refused ? std::optional(refuses(its)) : std::nullopt;
+      }));
+      Client client;
+      client.run([&, expected = code] {
+        std::error_code why;
+        EXPECT_FALSE(open("etcd://" + member.host() + "/a")->acquire(0s, why));
+        EXPECT_EQ(why, expected) << refused;
+        if (refused == "LeaseGrant") return;
+        const auto lock = open("etcd://" + member.host() + "/a");
+        (void)lock->holder(why);
+        EXPECT_EQ(why, expected);
+        (void)lock->break_lock(BreakWhat::ours, why);
+        EXPECT_EQ(why, expected);
+      });
+    }
+  }
+}
+
+TEST_F(Traps, an_answer_that_is_incomplete_grants_nothing) {
+  const Member member(granting([](const std::string& /*method*/) { return std::nullopt; }));
+  Client client;
+  client.run([&] {
+    std::error_code why;
+    EXPECT_FALSE(open("etcd://" + member.host() + "/a")->acquire(stuck, why));
+    EXPECT_EQ(why, std::errc::protocol_error);
+  });
+}
+
+TEST_F(Traps, a_token_that_has_become_too_old_is_asked_for_anew) {
+  ::setenv("ETCDCTL_USER", "app", 1);       // NOLINT(concurrency-mt-unsafe): no thread reads it now
+  ::setenv("ETCDCTL_PASSWORD", "word", 1);  // NOLINT(concurrency-mt-unsafe)
+  for (const std::string refused : {"LeaseGrant", "Txn", "Authenticate"}) {
+    std::atomic<int> asked = 0;
+    std::atomic<int> tokens = 0;
+    const Member member(granting([&](const std::string& method) -> std::optional<Member::Answer> {
+      if (method == "Authenticate") ++tokens;
+      if (method == refused && ++asked == 1) return refuses(grpc::StatusCode::UNAUTHENTICATED);
+      return std::nullopt;
+    }));
+    Client client;
+    client.run([&] {
+      std::error_code why;
+      const bool held = open("etcd://" + member.host() + "/a")->acquire(0s, why);
+      EXPECT_EQ(held, refused != "Authenticate") << refused << ": " << why.message();
+      if (!held) {
+        EXPECT_EQ(why, std::errc::permission_denied);
+      }
+      EXPECT_EQ(tokens, held ? 2 : 1) << refused;
+    });
+  }
+  ::unsetenv("ETCDCTL_USER");      // NOLINT(concurrency-mt-unsafe)
+  ::unsetenv("ETCDCTL_PASSWORD");  // NOLINT(concurrency-mt-unsafe)
+}
+
+TEST_F(Traps, a_lease_that_a_member_knows_no_more_is_lost) {
+  const Member member(granting([](const std::string& method) {
+    return method == "LeaseKeepAlive" ? std::optional(says(lease_of(0))) : std::nullopt;
+  }));
+  Client client;
+  client.run([&] {
+    const auto lock = open("etcd://" + member.host() + "/a", {.lease = 60s});
+    lock->acquire(0s);
+    std::error_code why;
+    lock->renew(why);
+    EXPECT_EQ(why, errc::not_locked);
+  });
+}
+
+TEST_F(Traps, a_lease_that_is_gone_is_replaced_for_the_next_hold) {
   one_.run([&] {
-    const auto holder = open(by_both);
-    holder->acquire(for_ever);
-    EXPECT_GT(late.asked(), 0);
-    EXPECT_TRUE(lock()->is_locked());
+    const auto holder = lock();
+    holder->acquire(0s);
+    holder->release();
+    revoke_lease_of(one_);
+    holder->acquire(0s);
+    EXPECT_TRUE(holder->i_am_locking());
     holder->release();
   });
+}
+
+TEST_F(Traps, a_watch_that_a_member_ends_is_begun_anew) {
+  for (const std::string why : {"compacted", "refused"}) {
+    std::atomic<int> watches = 0;
+    std::atomic<int> last = 0;
+    const Member member(granting([&](const std::string& method) -> std::optional<Member::Answer> {
+      if (method != "Watch") return std::nullopt;
+      ++watches;
+      return says(field(2, static_cast<std::uint64_t>(++last)) + field(4, 1) +
+                  (why == "compacted" ? field(5, 3) : std::string()));
+    }));
+    Client client;
+    client.run([&] {
+      std::error_code ignored;
+      std::string what;
+      const auto session = client.process().part<etcd::Sessions>().get({{member.host()}, 60s}, ignored, what);
+      const auto event = std::make_shared<etcd::Event>(client.system());
+      const auto lease = session->ask_for_lease(event);
+      ASSERT_TRUE(etcd::wait_for(*lease, *event, client.system(), stuck));
+      auto watching = session->watch("a", "", false, 1, session->lease(), event);
+      const auto give_up = std::chrono::steady_clock::now() + stuck;
+      while (watches < 3 && std::chrono::steady_clock::now() < give_up) {
+        event->wait_until(std::chrono::steady_clock::now() + quiescent);
+      }
+      EXPECT_GE(watches, 3) << why;
+      session->end_watch(watching);
+    });
+  }
+}
+
+TEST_F(Traps, a_client_that_has_no_descriptors_left_for_events_looks_now_and_then) {
+  other_.system().before = [](os::Call call) { return call == os::Call::event_open ? EMFILE : 0; };
+  one_.run([&] {
+    const auto holder = lock();
+    holder->acquire(for_ever);
+    Waiting waiter(other_, address_);
+    (void)wait_for_keys(2);
+    other_.run([&] { EXPECT_EQ(code_of_acquire(*lock(), 1ms), errc::timed_out); });
+    holder->release();
+    ASSERT_EQ(waiter.held.wait_for(stuck), std::future_status::ready);
+  });
+}
+
+TEST_F(Traps, a_file_of_the_environment_that_cannot_be_read_is_named) {
+  ::setenv("ETCDCTL_CACERT", "/nowhere/ca.pem", 1);  // NOLINT(concurrency-mt-unsafe): no thread reads it now
+  other_.run([&] {
+    try {
+      lock()->acquire(0s);
+      ADD_FAILURE() << "acquired";
+    } catch (const LockFailed& error) {
+      EXPECT_EQ(error.code(), std::errc::no_such_file_or_directory);
+      EXPECT_NE(std::string(error.what()).find("'/nowhere/ca.pem'"), std::string::npos) << error.what();
+    }
+    std::error_code why;
+    (void)lock()->holder(why);
+    EXPECT_EQ(why, std::errc::no_such_file_or_directory);
+    (void)examine_place(address_, why);
+    EXPECT_EQ(why, std::errc::no_such_file_or_directory);
+  });
+  ::unsetenv("ETCDCTL_CACERT");  // NOLINT(concurrency-mt-unsafe)
+}
+
+// What a member says of itself: its version, its errors, a leader, whether it only learns; and alarms.
+TEST_F(Traps, an_examination_tells_what_is_wrong_with_a_member) {
+  const std::string version = field(2, "3.5.0");
+  struct Case {
+    std::string status;
+    Member::Answer alarm;
+    Member::Answer lease;
+    std::string told;
+  };
+  const std::vector<Case> cases = {
+      {version, says(""), says(lease_of(2)), "it knows no leader"},
+      {version + field(4, 1) + field(10, 1), says(""), says(lease_of(2)), "a learner, which serves no locks"},
+      {version + field(4, 1) + field(8, "tired"), says(""), says(lease_of(2)), "; tired"},
+      {version + field(4, 1), says(field(2, field(2, 1))), says(lease_of(2)), "its space is used up"},
+      {version + field(4, 1), says(field(2, field(2, 2))), says(lease_of(2)), "a member is damaged"},
+      {version + field(4, 1), refuses(grpc::StatusCode::UNIMPLEMENTED), says(lease_of(2)), "no"},
+      {version + field(4, 1), says(""), says(lease_of(40)), "an election may outlast it"},
+      {version + field(4, 1), says(""), refuses(grpc::StatusCode::INTERNAL), "no"},
+  };
+  for (const Case& each : cases) {
+    const Member member(granting([&](const std::string& method) -> std::optional<Member::Answer> {
+      if (method == "Status") return says(each.status);
+      if (method == "Alarm") return each.alarm;
+      if (method == "LeaseGrant") return each.lease;
+      return std::nullopt;
+    }));
+    Client client;
+    client.run([&] {
+      std::error_code why;
+      const Examination seen = examine_place("etcd://" + member.host() + "/a", why);
+      EXPECT_TRUE(std::any_of(seen.findings.begin(), seen.findings.end(), [&](const Finding& finding) {
+        return finding.detail.find(each.told) != std::string::npos && finding.result != Finding::Result::works;
+      })) << each.told;
+    });
+  }
 }
 
 TEST_F(Traps, addresses_that_cannot_be_are_refused) {

@@ -31,8 +31,9 @@ Step Attempt::step() noexcept {
     for (int i = 0; i < rounds; ++i) {
       if (auto step = go_on()) return *std::move(step);
     }
+    // Not reached by tests.
     return Blocked{{}, os::Process::current().system().now() + answer_soon, {}};
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // not reached by tests: see session.hpp
     return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
   }
 }
@@ -54,7 +55,7 @@ std::optional<Step> Attempt::go_on() {
     case State::held:
       return Granted{static_cast<std::uint64_t>(created_)};
     case State::leaving:
-      break;
+      break;  // not reached by tests: who withdraws does so to the end before it asks again
   }
   if (!answered()) return not_answered();
   state_ = State::idle;
@@ -252,6 +253,7 @@ std::optional<Step> Attempt::judge_place(const Answer& answer) {
     by_.reset();
     // The first who waits is behind all who hold.
     const bool first = own == holding;
+    // Not reached by tests: our own key is among them, and the first of all holds.
     if (own == 0) return behind({}, true, answer.revision);
     return behind(keys[own - 1], first, answer.revision);
   }
@@ -334,7 +336,7 @@ std::optional<Step> Attempt::buried() {
 
 std::optional<Step> Attempt::grant() {
   if (!stands()) {
-    begin_anew();  // the answer came too late to count
+    begin_anew();  // the answer came too late to count; not reached by tests
     return std::nullopt;
   }
   session_->end_watch(before_);
@@ -372,7 +374,7 @@ void Attempt::begin_anew() noexcept {
   key_serves_again_ = false;
   try {
     (void)session_->forget(key_, pending_, lease_, nullptr);
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // not reached by tests: see session.hpp
     // It stays until the lease is over.
   }
   scheme_.set_unanswered(false);
@@ -397,7 +399,7 @@ std::optional<Blocked> Attempt::withdraw() noexcept {
     if (!wait_for(*pending_, *event_, system(), answer_soon) && system().now() < leave_by_ && event_->is_open()) {
       return Blocked{{event_->watch()}, leave_by_, {}};
     }
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // not reached by tests: see session.hpp
     // The key stays until the lease is over.
   }
   state_ = State::idle;
@@ -410,7 +412,7 @@ std::error_code Attempt::release() noexcept {
   std::error_code error;
   try {
     error = end_hold();
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // not reached by tests: see session.hpp
     error = std::make_error_code(std::errc::not_enough_memory);
   }
   end_watches();
@@ -451,7 +453,7 @@ bool Attempt::still_held(std::error_code& why) noexcept {
   if (state_ != State::held) return false;
   try {
     return look_at_own(why);
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // not reached by tests: see session.hpp
     why = std::make_error_code(std::errc::not_enough_memory);
     return false;
   }
@@ -481,7 +483,7 @@ std::span<const Watch> Attempt::lost() noexcept {
     if (!own_) own_ = session_->watch(key_, "", false, created_, lease_, event_);
     if (lost_.empty()) lost_.push_back(event_->watch());
     return lost_;
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // not reached by tests: see session.hpp
     return {};
   }
 }
@@ -500,7 +502,7 @@ std::error_code Attempt::renew() noexcept {
     std::error_code why;
     if (look_at_own(why)) return {};
     return why ? why : make_error_code(errc::not_locked);
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // not reached by tests: see session.hpp
     return std::make_error_code(std::errc::not_enough_memory);
   }
 }

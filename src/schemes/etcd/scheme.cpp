@@ -103,7 +103,7 @@ std::vector<Key> Scheme::look(Range range, std::error_code& why) {
   const auto limit = unanswered_ ? std::chrono::milliseconds(20) : session->patience();
   const auto how = unanswered_ ? Session::How::later : Session::How::at_once;
   const auto pending = session->begin(looking, nullptr, event, limit, how);
-  if (!wait_for(*pending, *event, system, limit + 1s)) {
+  if (!wait_for(*pending, *event, system, limit + 1s)) {  // the session's thread stands still; not reached by tests
     why = std::make_error_code(std::errc::host_unreachable);
     return {};
   }
@@ -183,13 +183,13 @@ std::error_code Scheme::break_hold(const Holder& hold, Proof proof) noexcept {
     removing.then.push_back({.kind = Operation::Kind::erase, .range = {.from = held->name}});
     const auto event = std::make_shared<Event>(process.system());
     const auto pending = session_->begin(removing, nullptr, event, session_->patience());
-    if (!wait_for(*pending, *event, process.system(), session_->patience() + 1s)) {
+    if (!wait_for(*pending, *event, process.system(), session_->patience() + 1s)) {  // likewise
       return std::make_error_code(std::errc::host_unreachable);
     }
     const Answer& answer = pending->answer;
     if (answer.why) return answer.why;
     return answer.succeeded || answer.sent_before ? std::error_code() : errc::not_locked;
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // not reached by tests: see session.hpp
     return std::make_error_code(std::errc::not_enough_memory);
   }
 }
@@ -228,7 +228,7 @@ std::vector<std::string> Scheme::locked_names(std::error_code& why, std::string&
     if (keys.size() < at_a_time) return all;
     range.from = keys.back().name + '\0';  // the next one
   }
-  why = std::make_error_code(std::errc::value_too_large);
+  why = std::make_error_code(std::errc::value_too_large);  // not reached by tests: ten million keys
   return {};
 }
 

@@ -5,6 +5,8 @@
 // is sent again, to the next endpoint, while that makes sense; so every transaction here is one that may be sent twice
 // (docs/decisions/0026-etcd.md).
 //
+// Memory that is missing is told by this component's own code. No test refuses any: gRPC in between is not made for it.
+//
 // Fork: gRPC cannot be used in a child (its threads are not there, and its sockets are the parent's). Everything that
 // a lock object keeps of a session is plain memory, which a child may drop.
 #pragma once
