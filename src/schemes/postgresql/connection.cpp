@@ -344,10 +344,10 @@ Connection::Progress Connection::settle() {
       std::string record = "(pg_backend_pid(), " + std::to_string(backend_start_) + ", " + std::to_string(self.pid) +
                            ", '" + std::to_string(self.start) + "'";
       for (const std::string* each : {&self.boot, &self.host, &self.program, &std::as_const(reason_)}) {
-        char* const quoted = PQescapeLiteral(connection_, each->data(), each->size());
+        const std::unique_ptr<char, decltype(&PQfreemem)> quoted(
+            PQescapeLiteral(connection_, each->data(), each->size()), PQfreemem);
         // Not UTF-8: then it is left out rather than that nothing can be locked.
-        record += quoted == nullptr ? ", ''" : ", " + std::string(quoted);
-        PQfreemem(quoted);
+        record += !quoted ? ", ''" : ", " + std::string(quoted.get());
       }
       phase_ = Phase::settling;
       answers_.clear();
