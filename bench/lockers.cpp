@@ -57,17 +57,21 @@ class ByteLocker : public Locker {
   int file_;
 };
 
+// The beginning of a file as a T, which is zeros at first.
+template <class T>
+T* map_file(const std::string& path) {
+  const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (file < 0 || ftruncate(file, sizeof(T)) != 0) fail("open");
+  void* const where = mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (where == MAP_FAILED) fail("mmap");
+  close(file);
+  return static_cast<T*>(where);
+}
+
 // 0: free; 1: held; 2: held, and somebody may sleep. It knows nothing of dead holders, so it is a floor and no lock.
 class FutexLocker : public Locker {
  public:
-  explicit FutexLocker(const std::string& path) {
-    const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (file < 0 || ftruncate(file, sizeof(Word)) != 0) fail("open");
-    void* const where = mmap(nullptr, sizeof(Word), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (where == MAP_FAILED) fail("mmap");
-    close(file);
-    word_ = static_cast<Word*>(where);
-  }
+  explicit FutexLocker(const std::string& path) : word_(map_file<Word>(path)) {}
   ~FutexLocker() override { munmap(word_, sizeof(Word)); }
   void acquire() override {
     std::uint32_t seen = 0;
@@ -91,14 +95,7 @@ class FutexLocker : public Locker {
 // nothing of dead holders, so it is a floor and no lock.
 class TicketLocker : public Locker {
  public:
-  explicit TicketLocker(const std::string& path) {
-    const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (file < 0 || ftruncate(file, sizeof(Shared)) != 0) fail("open");
-    void* const where = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (where == MAP_FAILED) fail("mmap");
-    close(file);
-    shared_ = static_cast<Shared*>(where);
-  }
+  explicit TicketLocker(const std::string& path) : shared_(map_file<Shared>(path)) {}
   ~TicketLocker() override { munmap(shared_, sizeof(Shared)); }
   void acquire() override {
     const std::uint32_t ticket = shared_->next.fetch_add(1);
