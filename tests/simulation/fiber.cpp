@@ -1,32 +1,19 @@
 // Switching stacks by ucontext(3), and telling the sanitizers about it.
 #include "simulation/fiber.hpp"
 
+#include "support/sanitizers.hpp"
+
 #include <cxxabi.h>
 
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SIMULATION_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SIMULATION_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define SIMULATION_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SIMULATION_TSAN 1
-#endif
-#endif
-
-#ifdef SIMULATION_ASAN
+#ifdef UNDER_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
-#ifdef SIMULATION_TSAN
+#ifdef UNDER_TSAN
 #include <sanitizer/tsan_interface.h>
 // For functions that never return where a fiber ends: what ThreadSanitizer has noted of their calls would pile up, and
 // each allocation copies all that it has noted.
@@ -54,7 +41,7 @@ std::unique_ptr<char[]> take_stack() {
   return stack;
 }
 
-#ifdef SIMULATION_TSAN
+#ifdef UNDER_TSAN
 // Its views of stacks too: making one takes longer than what runs on it.
 std::vector<void*>& spare_race_states() {
   thread_local std::vector<void*> spare;
@@ -75,10 +62,10 @@ void* take_race_state() {
 Fiber::Fiber(std::function<void()> body) : body_(std::move(body)) {}
 
 Fiber::~Fiber() {
-#ifdef SIMULATION_TSAN
+#ifdef UNDER_TSAN
   if (context_.race_state != nullptr) spare_race_states().push_back(context_.race_state);
 #endif
-#ifdef SIMULATION_ASAN
+#ifdef UNDER_ASAN
   if (stack_) __asan_unpoison_memory_region(stack_.get(), stack_size);
 #endif
   if (stack_) spare_stacks().push_back(std::move(stack_));
@@ -96,7 +83,7 @@ SIMULATION_UNNOTED void Fiber::enter(unsigned low, unsigned high) {
 }
 
 SIMULATION_UNNOTED void Fiber::run() {
-#ifdef SIMULATION_ASAN
+#ifdef UNDER_ASAN
   // The first entry into this stack tells where the thread's own one lies.
   const void* bottom = nullptr;
   std::size_t size = 0;
@@ -126,7 +113,7 @@ void Fiber::prepare() {
   // makecontext(3) passes ints only.
   makecontext(&context_.registers, reinterpret_cast<void (*)()>(&Fiber::enter), 2, static_cast<unsigned>(address),
               static_cast<unsigned>(address >> 32U));
-#ifdef SIMULATION_TSAN
+#ifdef UNDER_TSAN
   context_.race_state = take_race_state();
 #endif
 }
@@ -138,16 +125,16 @@ SIMULATION_UNNOTED void Fiber::switch_to(Fiber* from, Fiber* to) {
   static_assert(sizeof here.exceptions >= sizeof(void*) + sizeof(unsigned));
   std::memcpy(here.exceptions.data(), abi::__cxa_get_globals(), here.exceptions.size());
   std::memcpy(abi::__cxa_get_globals(), there.exceptions.data(), there.exceptions.size());
-#ifdef SIMULATION_TSAN
+#ifdef UNDER_TSAN
   if (here.race_state == nullptr) here.race_state = __tsan_get_current_fiber();
   __tsan_switch_to_fiber(there.race_state, 0);
 #endif
-#ifdef SIMULATION_ASAN
+#ifdef UNDER_ASAN
   const bool for_ever = from != nullptr && from->ended_;
   __sanitizer_start_switch_fiber(for_ever ? nullptr : &here.shadow, there.stack, there.size);
 #endif
   swapcontext(&here.registers, &there.registers);
-#ifdef SIMULATION_ASAN
+#ifdef UNDER_ASAN
   __sanitizer_finish_switch_fiber(here.shadow, nullptr, nullptr);
 #endif
 }

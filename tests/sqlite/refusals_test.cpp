@@ -3,6 +3,7 @@
 // and every lock in it is to be had.
 #include "conformance/fixture.hpp"
 #include "sqlite/connection.hpp"
+#include "support/sanitizers.hpp"
 
 #include <lockfile/lockfile.hpp>
 #include <lockfile/open.hpp>
@@ -23,14 +24,7 @@
 #include <iostream>
 #include <memory>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define REFUSALS_LSAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define REFUSALS_LSAN 1
-#endif
-#endif
-#ifdef REFUSALS_LSAN
+#ifdef UNDER_ASAN
 #include <sanitizer/lsan_interface.h>
 #endif
 
@@ -39,7 +33,7 @@ namespace {
 
 // A connection whose descriptors cannot be looked at is left as it is: it may be another file's by now
 // (Database::disconnect). LeakSanitizer would tell of it.
-#ifdef REFUSALS_LSAN
+#ifdef UNDER_ASAN
 using LeftOnPurpose = __lsan::ScopedDisabler;
 #else
 struct LeftOnPurpose {};

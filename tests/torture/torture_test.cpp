@@ -2,21 +2,18 @@
 // on purpose is found out. The long form is `torture --help`.
 #include "torture/torture.hpp"
 
+#include "support/sanitizers.hpp"
+
 #include <gtest/gtest.h>
 
 #include <iostream>
-
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
 
 namespace lockfile::torture {
 namespace {
 
 using namespace std::chrono_literals;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) || \
-    __has_feature(thread_sanitizer)
+#if defined(UNDER_ASAN) || defined(UNDER_TSAN)
 constexpr long factor = 2;  // under a sanitizer a process is born and dies more slowly
 #else
 constexpr long factor = 1;
