@@ -14,6 +14,7 @@
 
 #include <cstdlib>
 #include <functional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -91,13 +92,17 @@ std::error_code code_of(Call call) {
 
 /// Those of them that the command line can choose. ctest runs each test in a program of its own, which would spend more
 /// time on registering thousands of others than on its test.
-[[nodiscard]] inline std::vector<Variant> chosen_of(std::vector<Variant> variants) {
+[[nodiscard]] inline std::vector<Variant> chosen_of(std::span<const Variant> variants) {
+  std::vector<Variant> chosen(variants.begin(), variants.end());
   const std::string filter = GTEST_FLAG_GET(filter);
-  if (filter.find_first_of("*?:-") != std::string::npos) return variants;
+  if (filter.find_first_of("*?:-") != std::string::npos) return chosen;
   const std::string one = filter.substr(filter.rfind('/') + 1);
-  std::erase_if(variants, [&](const Variant& each) { return each.name != one; });
-  return variants;
+  std::erase_if(chosen, [&](const Variant& each) { return each.name != one; });
+  return chosen;
 }
+#define LOCKFILE_FOR_EACH_OF(variants, prefix, Suite)                               \
+  INSTANTIATE_TEST_SUITE_P(prefix, Suite, ::testing::ValuesIn(chosen_of(variants)), \
+                           [](const auto& each) { return std::string(each.param.name); })
 
 /// Of every scheme, and every engine that the program was linked with.
 #define LOCKFILE_FOR_ALL_SCHEMES(Suite) \
@@ -105,36 +110,27 @@ std::error_code code_of(Call call) {
   LOCKFILE_FOR_ENGINES(Suite)
 
 /// Of every engine. A program may be linked with none.
-#define LOCKFILE_FOR_ENGINES(Suite)                                                           \
-  GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Suite);                                       \
-  INSTANTIATE_TEST_SUITE_P(engines, Suite, ::testing::ValuesIn(chosen_of(engine_variants())), \
-                           [](const auto& each) { return std::string(each.param.name); })
+#define LOCKFILE_FOR_ENGINES(Suite)                     \
+  GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Suite); \
+  LOCKFILE_FOR_EACH_OF(engine_variants(), engines, Suite)
 
 /// Of those engines whose dead holders are seen until they are replaced.
-#define LOCKFILE_FOR_LOCAL_ENGINES(Suite)                                                           \
-  INSTANTIATE_TEST_SUITE_P(engines, Suite, ::testing::ValuesIn(chosen_of(local_engine_variants())), \
-                           [](const auto& each) { return std::string(each.param.name); })
+#define LOCKFILE_FOR_LOCAL_ENGINES(Suite) LOCKFILE_FOR_EACH_OF(local_engine_variants(), engines, Suite)
 
 /// Of every scheme that locks a path.
-#define LOCKFILE_FOR_ALL_FILES(Suite)                                                    \
-  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(chosen_of(all_variants())), \
-                           [](const auto& each) { return std::string(each.param.name); })
+#define LOCKFILE_FOR_ALL_FILES(Suite) LOCKFILE_FOR_EACH_OF(all_variants(), every, Suite)
 
 /// Of the schemes that are lock files: what stands beside the path, what is left by the dead, breaks.
-#define LOCKFILE_FOR_ALL_VARIANTS(Suite)                                                                         \
-  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(chosen_of({variants().begin(), variants().end()})), \
-                           [](const auto& each) { return std::string(each.param.name); })
+#define LOCKFILE_FOR_ALL_VARIANTS(Suite) LOCKFILE_FOR_EACH_OF(variants(), every, Suite)
 
 /// Of the schemes whose holds can be broken and outlast their holders: lock files and shared memory.
-#define LOCKFILE_FOR_BREAKABLE_SCHEMES(Suite)                                                  \
-  INSTANTIATE_TEST_SUITE_P(every, Suite, ::testing::ValuesIn(chosen_of(breakable_variants())), \
-                           [](const auto& each) { return std::string(each.param.name); })
+#define LOCKFILE_FOR_BREAKABLE_SCHEMES(Suite) LOCKFILE_FOR_EACH_OF(breakable_variants(), every, Suite)
 
 /// For what is built on a lock's verbs alone.
-#define LOCKFILE_FOR_MAIN_VARIANTS(Suite)                                                                              \
-  INSTANTIATE_TEST_SUITE_P(main, Suite,                                                                                \
-                           ::testing::Values(variant_named("link"), variant_named("mkdir"),                            \
-                                             variant_named("mkdir_with_mark"), variant_named("link_without_inotify")), \
-                           [](const auto& each) { return std::string(each.param.name); })
+#define LOCKFILE_FOR_MAIN_VARIANTS(Suite) LOCKFILE_FOR_EACH_OF(main_variants(), main, Suite)
+[[nodiscard]] inline std::vector<Variant> main_variants() {
+  return {variant_named("link"), variant_named("mkdir"), variant_named("mkdir_with_mark"),
+          variant_named("link_without_inotify")};
+}
 
 }  // namespace lockfile::testing

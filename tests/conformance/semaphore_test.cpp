@@ -10,10 +10,11 @@
 namespace lockfile::testing {
 namespace {
 
+std::vector<Variant> both_kernel_locks() { return {variant_named("kernel"), variant_named("flock")}; }
+
 class Semaphores : public Law {};
 LOCKFILE_FOR_MAIN_VARIANTS(Semaphores);
-INSTANTIATE_TEST_SUITE_P(kernel, Semaphores, ::testing::Values(variant_named("kernel"), variant_named("flock")),
-                         [](const auto& each) { return std::string(each.param.name); });
+LOCKFILE_FOR_EACH_OF(both_kernel_locks(), kernel, Semaphores);
 LOCKFILE_FOR_ENGINES(Semaphores);
 
 // What is refused before anything is opened, and units that are files.
@@ -40,8 +41,7 @@ class FileSemaphores : public Law {
   }
 };
 LOCKFILE_FOR_MAIN_VARIANTS(FileSemaphores);
-INSTANTIATE_TEST_SUITE_P(kernel, FileSemaphores, ::testing::Values(variant_named("kernel"), variant_named("flock")),
-                         [](const auto& each) { return std::string(each.param.name); });
+LOCKFILE_FOR_EACH_OF(both_kernel_locks(), kernel, FileSemaphores);
 
 TEST_P(Semaphores, give_out_no_more_units_than_there_are) {
   Semaphore semaphore = test_semaphore(path(), 3, options());
