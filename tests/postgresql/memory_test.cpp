@@ -184,7 +184,7 @@ TEST_F(Memory, that_is_missing_when_a_process_asks_what_it_holds_is_no_hold) {
   os::Process::set_current(&anew);
   std::optional<bool> held;
   {
-    engine::Scheme scheme({place().substr(std::string("postgresql://").size()), "a"}, {});
+    engine::Scheme scheme({behind_the_slashes(), "a"}, {});
     MissingMemory missing(0, MissingMemory::Lasts::once);
     missing.on();
     held = scheme.is_held_by(1);
@@ -197,7 +197,7 @@ TEST_F(Memory, that_is_missing_when_a_process_asks_what_it_holds_is_no_hold) {
 
 TEST_F(Memory, that_is_missing_for_a_session_that_is_over_ends_it) {
   os::Process& process = os::Process::current();
-  const engine::Place there = engine::place_of(place().substr(std::string("postgresql://").size()));
+  const engine::Place there = engine::place_of(behind_the_slashes());
   engine::Pool pool(process);
   auto session = std::make_unique<engine::Connection>(process, there, "");
   EXPECT_FALSE(session->ask_by(process.system().now() + stuck, engine::Statement::alive));

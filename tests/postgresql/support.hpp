@@ -15,6 +15,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -29,6 +30,12 @@ class WithServer : public ::testing::Test {
  protected:
   void SetUp() override;
   [[nodiscard]] const std::string& place() const noexcept { return place_; }
+  /// Without the scheme: what a place of the library is made of.
+  [[nodiscard]] std::string behind_the_slashes() const {
+    return place_.substr(std::string_view("postgresql://").size());
+  }
+  /// Where its socket is.
+  [[nodiscard]] std::string directory() const { return place_.substr(place_.find("host=") + 5); }
   /// Of a lock of this test's own.
   [[nodiscard]] std::string address(const std::string& name = "a") const { return place_ + "#" + name_of(name); }
   [[nodiscard]] std::string name_of(const std::string& name) const {

@@ -86,17 +86,17 @@ TEST_F(Traps, a_hold_is_no_open_transaction) {
 }
 
 TEST_F(Traps, a_pooler_is_refused) {
-  Proxy pooler(place().substr(place().find("host=") + 5), Proxy::Lies::about_the_session);
+  Proxy pooler(directory(), Proxy::Lies::about_the_session);
   const auto lock = open(pooler.place() + "#a");
   const std::string why = message_of([&] { lock->acquire(0s); });
   EXPECT_NE(why.find("there is a pooler between us and the server"), std::string::npos) << why;
   EXPECT_NE(message_of([&] { initialise(pooler.place()); }).find("pooler"), std::string::npos);
-  Proxy honest(place().substr(place().find("host=") + 5));
+  Proxy honest(directory());
   open(honest.place() + "#" + name_of("a"))->acquire(0s);
 }
 
 TEST_F(Traps, a_server_that_is_too_old_is_refused) {
-  Proxy old(place().substr(place().find("host=") + 5), Proxy::Lies::about_the_version);  // 11
+  Proxy old(directory(), Proxy::Lies::about_the_version);  // 11
   const std::string why = message_of([&] { open(old.place() + "#a")->acquire(0s); });
   EXPECT_NE(why.find("the server is older than PostgreSQL 12"), std::string::npos) << why;
 }
@@ -217,7 +217,7 @@ TEST_F(Traps, a_wait_is_taken_back_also_where_the_session_that_could_do_so_has_e
 
 TEST_F(Traps, a_wait_is_over_also_where_no_other_session_can_be_had_to_take_it_back) {
   Sql sql(place());
-  Proxy proxy(place().substr(place().find("host=") + 5));
+  Proxy proxy(directory());
   Peer holder = peer();
   ASSERT_EQ(holder.ask("acquire"), "held");
   std::stop_source stop;
@@ -235,7 +235,7 @@ TEST_F(Traps, a_wait_is_over_also_where_no_other_session_can_be_had_to_take_it_b
 }
 
 TEST_F(Traps, a_session_that_has_ended_while_it_was_idle_is_made_anew) {
-  Proxy proxy(place().substr(place().find("host=") + 5));
+  Proxy proxy(directory());
   const auto lock = open(proxy.place() + "#" + name_of("a"));
   lock->acquire();
   lock->release();
@@ -252,7 +252,7 @@ TEST_F(Traps, a_session_that_has_ended_while_it_was_idle_is_made_anew) {
 
 TEST_F(Traps, a_release_that_is_not_answered_says_so_and_the_hold_ends_with_its_session) {
   Sql sql(place());
-  Proxy proxy(place().substr(place().find("host=") + 5));
+  Proxy proxy(directory());
   const auto lock = open(proxy.place() + "&connect_timeout=1#" + name_of("a"));
   lock->acquire();
   proxy.fall_silent();
@@ -266,7 +266,7 @@ TEST_F(Traps, a_release_that_is_not_answered_says_so_and_the_hold_ends_with_its_
 
 TEST_F(Traps, a_session_that_has_learned_very_many_names_forgets_them) {
   os::Process& process = os::Process::current();
-  const auto there = schemes::postgresql::place_of(place().substr(std::string("postgresql://").size()));
+  const auto there = schemes::postgresql::place_of(behind_the_slashes());
   schemes::postgresql::Connection session(process, there, "");
   constexpr std::int64_t most = 100'000;
   for (std::int64_t key = 0; key < most; ++key) session.learn(key);
@@ -361,7 +361,7 @@ TEST_F(Traps, threads_that_wait_share_one_session) {
 
 // Before the first of them has lined up, the others have come.
 TEST_F(Traps, threads_that_come_at_once_open_a_handful_of_sessions) {
-  Proxy proxy(place().substr(place().find("host=") + 5));
+  Proxy proxy(directory());
   const std::string there = proxy.place() + "#" + name_of("a");
   constexpr int threads = 200;
   std::atomic<int> come = 0;
@@ -427,7 +427,7 @@ TEST_F(Traps, a_forked_child_holds_nothing_and_ends_nothing) {
 }
 
 TEST_F(Traps, a_server_that_falls_silent_keeps_nobody_past_the_deadline) {
-  Proxy proxy(place().substr(place().find("host=") + 5));
+  Proxy proxy(directory());
   const std::string address_there = proxy.place() + "&connect_timeout=1#" + name_of("a");
   const auto lock = open(address_there);
   lock->acquire();
@@ -453,7 +453,7 @@ TEST_F(Traps, a_server_that_falls_silent_keeps_nobody_past_the_deadline) {
 // A thousand that come at once find the backlog of the server's socket full: connect(2) says EAGAIN, for some
 // milliseconds.
 TEST_F(Traps, a_server_whose_door_is_full_is_tried_again_within_the_limit) {
-  Proxy proxy(place().substr(place().find("host=") + 5));
+  Proxy proxy(directory());
   const auto lock = open(proxy.place() + "#" + name_of("a"));
   proxy.fill();
   EXPECT_EQ(code_of([&] { lock->acquire(100ms); }), errc::timed_out);
@@ -480,7 +480,7 @@ TEST_F(Traps, a_server_whose_door_is_full_is_tried_again_within_the_limit) {
 TEST_F(Traps, a_server_that_refuses_for_a_while_is_tried_again_within_the_limit) {
   for (const auto& [state, words] : {std::pair{"57P03", "the database system is starting up"},
                                      std::pair{"53300", "sorry, too many clients already"}}) {
-    Proxy proxy(place().substr(place().find("host=") + 5));
+    Proxy proxy(directory());
     const auto lock = open(proxy.place() + "#" + name_of("a"));
     proxy.refuse(2, state, words);
     lock->acquire();
@@ -498,7 +498,7 @@ TEST_F(Traps, a_server_that_refuses_for_a_while_is_tried_again_within_the_limit)
 }
 
 TEST_F(Traps, a_refusal_that_lasts_is_told_at_once) {
-  Proxy proxy(place().substr(place().find("host=") + 5));
+  Proxy proxy(directory());
   proxy.refuse(1, "28000", "role \"nobody\" does not exist");
   const std::string why = message_of([&] { open(proxy.place() + "#" + name_of("a"))->acquire(); });
   EXPECT_NE(why.find("role \"nobody\" does not exist"), std::string::npos) << why;
@@ -525,9 +525,8 @@ TEST_F(Traps, a_refusal_that_lasts_is_told_at_once) {
 // Neither held nor free until the server has ended the session, which a closed socket makes it do.
 TEST_F(Traps, an_acquire_whose_answer_is_lost_holds_nothing) {
   Sql sql(place());
-  const std::string directory = place().substr(place().find("host=") + 5);
   for (int round = 0; round < 10; ++round) {
-    Proxy proxy(directory);
+    Proxy proxy(directory());
     const auto lock = open(proxy.place() + "&connect_timeout=1#" + name_of("a"));
     lock->acquire();
     lock->release();

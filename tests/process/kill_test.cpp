@@ -81,7 +81,7 @@ class Killed : public ::testing::TestWithParam<Variant> {
     EXPECT_GT(n, 10);
     EXPECT_LT(n, most);
     EXPECT_LE(forced_, GetParam().missing.marks ? n : 0);
-    std::cout << "killed at each " << KILL_AT_EVERY << ". of " << n << " calls\n";
+    std::cout << "killed at one in " << KILL_AT_EVERY << " of " << n << " calls\n";
   }
 
   Scratch scratch_;
