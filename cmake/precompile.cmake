@@ -1,5 +1,5 @@
-# What most files include is read once for a target and not once for each of its files: that is half of the time that the
-# sanitizers' builds take. Only there: another build has to see whether a file includes what it uses.
+# What most files include is read once for a target and not once for each of its files, which takes half as long. Only in
+# some presets: the others, and the builds of tests/packaging, see whether a file includes what it uses.
 include_guard()
 option(LOCKFILE_PRECOMPILE "Precompile what most files include" OFF)
 

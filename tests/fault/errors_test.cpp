@@ -6,6 +6,7 @@
 // in every setting, which takes some minutes; LOCKFILE_FAULTS=sample, and in builds with sanitizers: one fault at each
 // place. A failure names the life that it was: LOCKFILE_FAULTS='life 12 5 once' lives it again alone.
 #include "fault/stage.hpp"
+#include "support/sanitizers.hpp"
 
 #include <gtest/gtest.h>
 
@@ -258,7 +259,7 @@ class Faults : public Lives {
   // What the environment asks for: every number, or one life.
   static std::string wanted() {
     const char* const given = std::getenv("LOCKFILE_FAULTS");
-    return given != nullptr ? given : FAULTS_UNLESS_ASKED;
+    return given != nullptr ? given : (one_call_in > 1 ? "sample" : "");
   }
   const bool every_ = wanted() == "every";
   const bool sample_ = wanted() == "sample";

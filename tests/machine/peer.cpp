@@ -3,6 +3,7 @@
 
 #include "apart.hpp"
 #include "mounts.hpp"
+#include "support/rest.hpp"
 
 #include <lockfile/lockfile.hpp>
 
@@ -341,7 +342,15 @@ std::string Peer::ask(std::string_view command) {
   return answer();
 }
 
-bool Peer::is_silent() { return buffer_.empty() && !poll_readable(socket_, quiescent); }
+bool Peer::is_silent() {
+  const auto give_up = std::chrono::steady_clock::now() + stuck;
+  do {
+    if (!buffer_.empty() || poll_readable(socket_, quiescent)) return false;
+    if (lockfile::testing::rests(pid_)) return true;
+  } while (std::chrono::steady_clock::now() < give_up);
+  ADD_FAILURE() << "a peer neither answers nor waits";
+  return false;
+}
 
 void Peer::signal(int number) const {
   if (::kill(pid_, number) != 0) ADD_FAILURE() << "cannot send a signal to a peer: " << std::strerror(errno);

@@ -50,7 +50,7 @@ class Peer {
   /// The next line; "(no answer)" after the stuck limit, "(ended)" when there will be none.
   std::string answer();
   std::string ask(std::string_view command);
-  /// Has it said nothing for a moment? Then it waits for somebody else.
+  /// Has it said nothing for a moment, and does it sleep, or is it stopped? Then it waits for somebody else.
   bool is_silent();
 
   /// As the test sees it.

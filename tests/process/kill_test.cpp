@@ -1,6 +1,7 @@
 // A process is killed just before its n-th call, for every n, in the middle of everything it does with a lock. Another
 // process acquires at once, and nothing stays behind.
 #include "support/peer.hpp"
+#include "support/sanitizers.hpp"
 #include "support/scratch.hpp"
 #include "support/variants.hpp"
 
@@ -76,12 +77,12 @@ class Killed : public ::testing::TestWithParam<Variant> {
     while (n < most && dies_at(n, commands)) {
       expect_recovered(n);
       if (HasFatalFailure() || HasNonfatalFailure()) return;
-      n += KILL_AT_EVERY;
+      n += one_call_in;
     }
     EXPECT_GT(n, 10);
     EXPECT_LT(n, most);
     EXPECT_LE(forced_, GetParam().missing.marks ? n : 0);
-    std::cout << "killed at one in " << KILL_AT_EVERY << " of " << n << " calls\n";
+    std::cout << "killed at one in " << one_call_in << " of " << n << " calls\n";
   }
 
   Scratch scratch_;

@@ -1,6 +1,7 @@
 // Peers.
 #include "support/peer.hpp"
 
+#include "support/rest.hpp"
 #include "support/variants.hpp"
 
 #include <fcntl.h>
@@ -83,7 +84,14 @@ std::string Peer::ask(const std::string& line) {
   return answer().value_or("");
 }
 
-bool Peer::is_silent() { return buffer_.find('\n') == std::string::npos && !readable_within(quiescent); }
+bool Peer::is_silent() {
+  const auto give_up = std::chrono::steady_clock::now() + stuck;
+  do {
+    if (buffer_.find('\n') != std::string::npos || readable_within(quiescent)) return false;
+    if (rests(pid_)) return true;
+  } while (std::chrono::steady_clock::now() < give_up);
+  throw std::runtime_error("a peer is stuck: it neither answers nor waits");
+}
 
 void Peer::signal(int number) { ::kill(pid_, number); }
 

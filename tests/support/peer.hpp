@@ -31,7 +31,8 @@ class Peer {
   [[nodiscard]] std::optional<std::string> answer();
   /// Tells and gives the answer, or "" when it ended instead.
   std::string ask(const std::string& line);
-  /// True when no answer comes for a while: the peer is blocked.
+  /// True when no answer comes for a while and it sleeps (or is stopped): it waits for somebody else. Throws when it
+  /// neither answers nor waits.
   [[nodiscard]] bool is_silent();
 
   void signal(int number);
