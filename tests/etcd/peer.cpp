@@ -14,6 +14,7 @@
 #include <sstream>
 #include <stop_token>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -33,6 +34,11 @@ struct Watched {
   lockfile::LeaseKeeper keeper;
   std::stop_callback<SayLost> lost;
 };
+
+// What this program does while it ends, when all that the library began has ended already: `exit COMMAND`.
+std::string last_command;
+lockfile::Lock* last_lock = nullptr;
+std::thread waiting;
 
 std::string obey(lockfile::Lock& lock, std::optional<Watched>& watched, const std::string& line) {
   std::istringstream in(line);
@@ -54,7 +60,18 @@ std::string obey(lockfile::Lock& lock, std::optional<Watched>& watched, const st
       return "watching";
     }
     if (verb == "holds") return lock.i_am_locking() ? "yes" : "no";
-    if (verb == "exit") std::exit(0);
+    if (verb == "wait") {
+      waiting = std::thread([&lock] {
+        std::optional<Watched> none;
+        say("then " + obey(lock, none, "acquire"));
+      });
+      return "waiting";
+    }
+    if (verb == "exit") {
+      std::getline(in >> std::ws, last_command);
+      last_lock = &lock;
+      std::exit(0);
+    }
     return "what?";
   } catch (const lockfile::Error& error) {
     return "error " + std::string(error.code().category().name()) + ":" + std::to_string(error.code().value()) + " " +
@@ -62,10 +79,17 @@ std::string obey(lockfile::Lock& lock, std::optional<Watched>& watched, const st
   }
 }
 
+void be_the_last() {
+  if (waiting.joinable()) waiting.join();
+  std::optional<Watched> none;
+  if (!last_command.empty()) say("last " + obey(*last_lock, none, last_command));
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   if (count != 4) return 64;
+  (void)std::atexit(be_the_last);
   lockfile::testing::LayeredSystem system(lockfile::os::real_system());
   system.host = arguments[3];
   lockfile::os::Process process(system);

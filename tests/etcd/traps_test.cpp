@@ -550,6 +550,27 @@ TEST_F(Traps, an_examination_tells_what_is_wrong_with_a_member) {
   }
 }
 
+TEST_F(Traps, an_examination_tells_whether_old_revisions_are_kept) {
+  const std::string long_history = field(1, field(3, 200'000)) + field(2, "3.5.0") + field(4, 1);
+  for (const bool compacted : {true, false}) {
+    const Member member(granting([&](const std::string& method) -> std::optional<Member::Answer> {
+      if (method == "Status") return says(long_history);
+      if (method == "Alarm") return says("");
+      if (method == "Range") return compacted ? refuses(grpc::StatusCode::OUT_OF_RANGE) : says("");
+      return std::nullopt;
+    }));
+    Client client;
+    client.run([&] {
+      std::error_code why;
+      const Examination seen = examine_place("etcd://" + member.host() + "/a", why);
+      const auto found = std::find_if(seen.findings.begin(), seen.findings.end(),
+                                      [](const Finding& each) { return each.what == "compaction"; });
+      ASSERT_NE(found, seen.findings.end());
+      EXPECT_EQ(found->result, compacted ? Finding::Result::works : Finding::Result::note) << found->detail;
+    });
+  }
+}
+
 TEST_F(Traps, addresses_that_cannot_be_are_refused) {
   one_.run([] {
     for (const std::string bad : {"etcd://h//a", "etcd://h/p//a", "etcd://h,/a", "etcd://u@h/a", "etcd://h:/a"}) {
@@ -599,6 +620,41 @@ TEST_F(Traps, a_program_that_ends_with_a_hold_leaves_nothing) {
   ASSERT_TRUE(peer.ask("acquire").starts_with("held "));
   peer.tell("exit");
   (void)peer.wait();
+  EXPECT_EQ(keys_of(address_).size(), 0U);
+}
+
+TEST_F(Traps, a_program_that_goes_on_while_it_ends_is_told_so) {
+  {
+    Peer peer(ETCD_PEER, peer_arguments(address_, 60s));
+    ASSERT_TRUE(peer.ask("acquire").starts_with("held "));
+    peer.tell("exit holds");
+    EXPECT_EQ(peer.answer(), "last no");
+  }
+  {
+    Peer peer(ETCD_PEER, peer_arguments(address_, 60s));
+    ASSERT_TRUE(peer.ask("acquire").starts_with("held "));
+    peer.tell("exit release");
+    EXPECT_TRUE(peer.answer().value_or("").starts_with("last error lockfile:"));
+  }
+  Peer peer(ETCD_PEER, peer_arguments(address_, 60s));
+  ASSERT_TRUE(peer.ask("acquire").starts_with("held "));
+  ASSERT_EQ(peer.ask("release"), "released");
+  peer.tell("exit acquire");
+  EXPECT_NE(peer.answer().value_or("").find("the program is ending"), std::string::npos);
+  EXPECT_EQ(keys_of(address_).size(), 0U);
+}
+
+TEST_F(Traps, a_program_that_ends_with_a_waiter_tells_it_and_leaves_no_place) {
+  const auto holder = lock();
+  holder->acquire();
+  Peer peer(ETCD_PEER, peer_arguments(address_, 60s));
+  ASSERT_EQ(peer.ask("wait"), "waiting");
+  (void)wait_for_keys(2);
+  peer.tell("exit");
+  EXPECT_TRUE(peer.answer().value_or("").starts_with("then error "));
+  (void)peer.wait();
+  EXPECT_TRUE(holder->waiters().empty());
+  holder->release();
   EXPECT_EQ(keys_of(address_).size(), 0U);
 }
 
