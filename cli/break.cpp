@@ -2,6 +2,7 @@
 // whoever's it is.
 #include "address.hpp"
 #include "commands.hpp"
+#include "duration.hpp"
 #include "exit_status.hpp"
 #include "options.hpp"
 #include "text.hpp"
@@ -85,6 +86,8 @@ int break_expired(lockfile::Lock& lock, const BreakOptions& options) {
   if (!first->lease_left) {
     return refuse(options, *first, "it has no lease that could expire; '--force' breaks it all the same");
   }
+  say(fmt::format("watching {} for {}, whether its lease is renewed", quote(lock_file_of(options.path, options.scheme)),
+                  show_duration(*first->lease_left)));
   const auto end = std::chrono::steady_clock::now() + *first->lease_left;
   for (auto now = lock.holder();; now = lock.holder()) {
     if (!now) {

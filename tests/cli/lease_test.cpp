@@ -109,6 +109,7 @@ TEST(lease, that_has_expired_is_broken_by_who_has_watched_it) {
   EXPECT_EQ(lockctl(here, {"break", "x"}).status, conflict) << "it lives";
   const Result broken = lockctl(here, {"break", "x", "--expired"});
   EXPECT_EQ(broken.status, 0) << broken.errors;
+  EXPECT_TRUE(has(broken.errors, "lockctl: watching 'x.lock' for ")) << broken.errors;
   EXPECT_TRUE(has(broken.out, "broke 'x.lock': it was ")) << broken.out;
   EXPECT_TRUE(has(lockctl(here, {"break", "x", "--expired"}).out, "'x.lock' is free"));
   peer.signal(SIGCONT);

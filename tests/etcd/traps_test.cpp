@@ -343,6 +343,7 @@ std::string field(int number, std::uint64_t value) {
 std::string field(int number, const std::string& text) {
   return std::string(1, static_cast<char>(number << 3 | 2)) + static_cast<char>(text.size()) + text;
 }
+std::string in_revision(std::uint64_t number) { return field(1, field(3, number)); }
 Member::Answer says(std::string bytes) { return {grpc::Status::OK, std::move(bytes)}; }
 Member::Answer refuses(grpc::StatusCode code) { return {{code, "no"}, {}}; }
 
@@ -355,7 +356,7 @@ Member::Answering granting(Other other) {
   return [other = std::move(other)](const std::string& method) {
     if (auto answer = other(method)) return *std::move(answer);
     if (method == "LeaseGrant") return says(lease_of(60));
-    if (method == "Txn") return says(field(2, 1));
+    if (method == "Txn") return says(in_revision(5) + field(2, 1));
     if (method == "Authenticate") return says(field(2, "token"));
     if (method == "LeaseRevoke") return says("");
     return refuses(grpc::StatusCode::UNAVAILABLE);
@@ -391,12 +392,68 @@ TEST_F(Traps, what_a_member_refuses_is_told_by_its_kind) {
 }
 
 TEST_F(Traps, an_answer_that_is_incomplete_grants_nothing) {
-  const Member member(granting([](const std::string& /*method*/) { return std::nullopt; }));
+  for (const std::string& bytes : {in_revision(5) + field(2, 1), field(2, 1)}) {
+    const Member member(granting(
+        [&](const std::string& method) { return method == "Txn" ? std::optional(says(bytes)) : std::nullopt; }));
+    Client client;
+    client.run([&] {
+      for (const auto limit : {stuck, 0s}) {
+        // A try asks for less: whether it was put, and in which revision.
+        if (limit == 0s && bytes.starts_with(in_revision(5))) continue;
+        std::error_code why;
+        EXPECT_FALSE(open("etcd://" + member.host() + "/a")->acquire(limit, why)) << limit.count();
+        EXPECT_EQ(why, std::errc::protocol_error) << limit.count();
+      }
+    });
+  }
+}
+
+// What was given up before it was answered may have been done, so its key is removed when it has been answered.
+TEST_F(Traps, a_place_that_was_given_up_unanswered_is_removed_when_the_answer_comes) {
+  std::promise<void> given_up;
+  const std::shared_future<void> until(given_up.get_future());
+  std::promise<void> removed;
+  std::atomic<int> after = 0;
+  const Member member(granting([&](const std::string& method) -> std::optional<Member::Answer> {
+    if (method != "Txn") return std::nullopt;
+    if (until.wait_for(0s) == std::future_status::ready && ++after == 1) removed.set_value();
+    until.wait();
+    return std::nullopt;
+  }));
   Client client;
   client.run([&] {
     std::error_code why;
-    EXPECT_FALSE(open("etcd://" + member.host() + "/a")->acquire(stuck, why));
+    EXPECT_FALSE(open("etcd://" + member.host() + "/a")->acquire(10ms, why));
+    EXPECT_EQ(why, errc::timed_out);
+  });
+  given_up.set_value();
+  EXPECT_EQ(removed.get_future().wait_for(stuck), std::future_status::ready);
+}
+
+// A server may work on a request for some seconds after we have given it up: the key is removed once more after that.
+TEST_F(Traps, a_place_whose_fate_is_unknown_is_removed_again_later) {
+  std::atomic<int> transactions = 0;
+  std::promise<void> removed;
+  std::promise<void> again;
+  const Member member(granting([&](const std::string& method) -> std::optional<Member::Answer> {
+    if (method != "Txn") return std::nullopt;
+    const int this_one = ++transactions;
+    if (this_one == 1) return refuses(grpc::StatusCode::INTERNAL);
+    if (this_one == 2) removed.set_value();
+    if (this_one == 4) again.set_value();  // after that of another lock, which wakes the client
+    return std::nullopt;
+  }));
+  Client client;
+  client.run([&] {
+    const std::string place = "etcd://" + member.host();
+    std::error_code why;
+    EXPECT_FALSE(open(place + "/a")->acquire(0s, why));
     EXPECT_EQ(why, std::errc::protocol_error);
+    ASSERT_EQ(removed.get_future().wait_for(stuck), std::future_status::ready);
+    client.system().ahead = 16s;
+    const auto other = open(place + "/b");
+    EXPECT_TRUE(other->acquire(0s, why));
+    EXPECT_EQ(again.get_future().wait_for(stuck), std::future_status::ready);
   });
 }
 
@@ -551,7 +608,7 @@ TEST_F(Traps, an_examination_tells_what_is_wrong_with_a_member) {
 }
 
 TEST_F(Traps, an_examination_tells_whether_old_revisions_are_kept) {
-  const std::string long_history = field(1, field(3, 200'000)) + field(2, "3.5.0") + field(4, 1);
+  const std::string long_history = in_revision(200'000) + field(2, "3.5.0") + field(4, 1);
   for (const bool compacted : {true, false}) {
     const Member member(granting([&](const std::string& method) -> std::optional<Member::Answer> {
       if (method == "Status") return says(long_history);

@@ -198,6 +198,7 @@ os::Result<int> LayeredSystem::event_open() noexcept {
 os::Status LayeredSystem::wait(std::span<Waitable> on,
                                std::optional<std::chrono::steady_clock::time_point> deadline) noexcept {
   const int error = ask(Call::wait);
+  if (deadline) *deadline -= ahead.load();
   return error != 0 ? error : below_.wait(on, deadline);
 }
 

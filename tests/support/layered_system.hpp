@@ -28,6 +28,8 @@ class LayeredSystem : public os::System {
   std::function<std::chrono::nanoseconds()> boot_clock;
   /// Added to the times of files: a wall clock that somebody sets.
   std::atomic<std::int64_t> wall_clock_offset_s{0};
+  /// By so much the monotonic clock is ahead: a test lets time pass.
+  std::atomic<std::chrono::steady_clock::duration> ahead{std::chrono::steady_clock::duration::zero()};
 
   os::Result<int> open(int at, const char* name, os::Open how, std::uint32_t mode) noexcept override;
   void close(int descriptor) noexcept override;
@@ -84,7 +86,7 @@ class LayeredSystem : public os::System {
   void event_clear(int event) noexcept override { below_.event_clear(event); }
   os::Status wait(std::span<Waitable> on,
                   std::optional<std::chrono::steady_clock::time_point> deadline) noexcept override;
-  std::chrono::steady_clock::time_point now() noexcept override { return below_.now(); }
+  std::chrono::steady_clock::time_point now() noexcept override { return below_.now() + ahead.load(); }
   std::chrono::nanoseconds since_boot() noexcept override { return boot_clock ? boot_clock() : below_.since_boot(); }
   std::string local_time(std::chrono::system_clock::time_point when) override { return below_.local_time(when); }
   void lock(os::Mutex& mutex) noexcept override { below_.lock(mutex); }

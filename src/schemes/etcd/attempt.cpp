@@ -23,6 +23,8 @@ constexpr std::chrono::milliseconds look_later = 200ms;
 // So long a caller who gives up stays to see its key removed; it is removed anyway.
 constexpr std::chrono::milliseconds longest_leaving = 250ms;
 
+Failed incomplete() { return {std::make_error_code(std::errc::protocol_error), "an answer is incomplete", {}}; }
+
 }  // namespace
 
 Step Attempt::step() noexcept {
@@ -175,6 +177,10 @@ std::optional<Step> Attempt::asked() {
   key_serves_again_ = !answer.sent_before;
   if (!answer.succeeded) return tried(answer);
   created_ = answer.revision;
+  if (created_ == 0) {  // nobody could say which hold is the newer one
+    begin_anew();
+    return incomplete();
+  }
   const bool only_tried = !request_.may_queue && !scheme_.is_semaphore();
   const bool counts_itself = scheme_.is_semaphore() || request_.mode == Mode::exclusive;
   if (only_tried || answer.count == (counts_itself ? 1 : 0)) return grant();
@@ -242,8 +248,7 @@ std::optional<Step> Attempt::looked() {
 }
 
 std::optional<Step> Attempt::judge_place(const Answer& answer) {
-  if (answer.ranges.empty())
-    return Failed{std::make_error_code(std::errc::protocol_error), "an answer is incomplete", {}};
+  if (answer.ranges.empty()) return incomplete();
   const std::vector<Key>& keys = answer.ranges[0];
   if (scheme_.is_semaphore()) {
     const std::size_t holding = holding_units(keys, scheme_.units());

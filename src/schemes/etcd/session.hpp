@@ -96,7 +96,7 @@ struct Answer {
   bool succeeded = false;
   std::int64_t revision = 0;
   std::vector<std::vector<Key>> ranges;  ///< one for each range of the branch that was taken
-  std::int64_t count = 0;                ///< of the last one that was asked to count
+  std::int64_t count = -1;               ///< of the last one; none: there is none
 };
 
 /// A request on its way. What is in `answer` may be looked at once `done`.
