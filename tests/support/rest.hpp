@@ -5,25 +5,38 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <string>
+#include <system_error>
+#include <vector>
 
 namespace lockfile::testing {
 
 /// Does this peer sleep in a call that waits for others, and not for its next command? Or is it stopped? Asks proc(5),
-/// which shows the call to whoever may trace the process. The first thread's word is taken.
+/// which shows the call to whoever may trace the process. Of several threads the first that lives is asked.
 inline bool rests(pid_t pid) {
-  const std::string process = "/proc/" + std::to_string(pid);
-  std::string stat;
-  std::getline(std::ifstream(process + "/stat"), stat);
-  const std::size_t name = stat.rfind(") ");  // which may hold anything, also parentheses
-  if (name == std::string::npos) return false;
-  const char state = stat[name + 2];
-  if (state == 'T') return true;
-  // `running` for one that is about to be anything else.
-  long call = -1;
-  if (state != 'S' || !(std::ifstream(process + "/syscall") >> call)) return false;
-  return call >= 0 && call != SYS_read && call != SYS_recvfrom;
+  std::error_code gone;
+  std::vector<long> threads;
+  for (const auto& each : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
+    threads.push_back(std::stol(each.path().filename()));
+  }
+  std::sort(threads.begin(), threads.end());
+  for (const long thread : threads) {
+    const std::string task = "/proc/" + std::to_string(pid) + "/task/" + std::to_string(thread);
+    std::string stat;
+    std::getline(std::ifstream(task + "/stat"), stat);
+    const std::size_t name = stat.rfind(") ");  // which may hold anything, also parentheses
+    const char state = name == std::string::npos ? 'Z' : stat[name + 2];
+    if (state == 'Z') continue;
+    if (state == 'T') return true;
+    // `running` for one that is about to be anything else.
+    long call = -1;
+    if (state != 'S' || !(std::ifstream(task + "/syscall") >> call)) return false;
+    return call >= 0 && call != SYS_read && call != SYS_recvfrom;
+  }
+  return false;
 }
 
 }  // namespace lockfile::testing
