@@ -413,18 +413,26 @@ TEST_F(Traps, a_place_that_was_given_up_unanswered_is_removed_when_the_answer_co
   std::promise<void> given_up;
   const std::shared_future<void> until(given_up.get_future());
   std::promise<void> removed;
+  std::atomic<bool> silent = false;
   std::atomic<int> after = 0;
   const Member member(granting([&](const std::string& method) -> std::optional<Member::Answer> {
-    if (method != "Txn") return std::nullopt;
+    if (method != "Txn" || !silent) return std::nullopt;
     if (until.wait_for(0s) == std::future_status::ready && ++after == 1) removed.set_value();
     until.wait();
     return std::nullopt;
   }));
   Client client;
   client.run([&] {
+    const std::string place = "etcd://" + member.host();
     std::error_code why;
-    EXPECT_FALSE(open("etcd://" + member.host() + "/a")->acquire(10ms, why));
+    const auto other = open(place + "/b");
+    ASSERT_TRUE(other->acquire(0s, why));  // so that there is a lease
+    silent = true;
+    EXPECT_FALSE(open(place + "/a")->acquire(10ms, why));
     EXPECT_EQ(why, errc::timed_out);
+    silent = false;
+    other->release(why);
+    silent = true;
   });
   given_up.set_value();
   EXPECT_EQ(removed.get_future().wait_for(stuck), std::future_status::ready);

@@ -272,6 +272,11 @@ class Session::Client {
 
   void end() noexcept {
     if (!thread_.joinable()) return;
+    {
+      // Whoever waits is told that the lease is lost, and would line up anew by another one.
+      const os::MutexGuard guard(system_, mutex_);
+      closed_ = true;
+    }
     try {
       give_lease_back();
     } catch (const std::bad_alloc&) {  // not reached by tests: see session.hpp
@@ -295,7 +300,7 @@ class Session::Client {
 
   [[nodiscard]] std::shared_ptr<Pending> ask_for_lease(const std::shared_ptr<Event>& event) {
     const os::MutexGuard guard(system_, mutex_);
-    if (ending_) return ended();
+    if (closed_) return ended();
     if (lease_ && lease_->stands(system_)) {
       // Somebody else has asked, and been answered.
       auto there = std::make_shared<Pending>();
@@ -328,7 +333,7 @@ class Session::Client {
     }
     if (event) pending->events.push_back(event);
     const os::MutexGuard guard(system_, mutex_);
-    if (ending_) return ended();
+    if (closed_) return ended();
     begin_transaction(std::move(request), pending, lease, until - system_.now());
     return pending;
   }
@@ -542,7 +547,7 @@ class Session::Client {
     {
       const os::MutexGuard guard(system_, mutex_);
       const bool without_token = !credentials_.user.empty() && token_.empty();
-      if (ending_ || without_token || system_.now() < slow_until_) return false;
+      if (closed_ || without_token || system_.now() < slow_until_) return false;
       if (!token_.empty()) context.AddMetadata("token", token_);
       endpoint = current_;
       ++transactions_;
@@ -1042,7 +1047,8 @@ class Session::Client {
   std::thread thread_;
 
   os::Mutex mutex_;
-  bool ending_ = false;
+  bool closed_ = false;      // the program ends: no new lease, no new request of a lock
+  bool ending_ = false;      // and nothing that was begun goes on
   std::size_t current_ = 0;  // the endpoint in use
   std::set<Call*> calls_;
   std::set<Stream*> streams_;
