@@ -19,8 +19,9 @@ namespace lockfile::testing {
 inline bool rests(pid_t pid) {
   std::error_code gone;
   std::vector<long> threads;
-  for (const auto& each : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
-    threads.push_back(std::stol(each.path().filename()));
+  std::filesystem::directory_iterator each("/proc/" + std::to_string(pid) + "/task", gone);
+  for (; !gone && each != std::filesystem::directory_iterator(); each.increment(gone)) {
+    threads.push_back(std::stol(each->path().filename()));
   }
   std::sort(threads.begin(), threads.end());
   for (const long thread : threads) {
@@ -31,10 +32,12 @@ inline bool rests(pid_t pid) {
     const char state = name == std::string::npos ? 'Z' : stat[name + 2];
     if (state == 'Z') continue;
     if (state == 'T') return true;
-    // `running` for one that is about to be anything else.
-    long call = -1;
-    if (state != 'S' || !(std::ifstream(task + "/syscall") >> call)) return false;
-    return call >= 0 && call != SYS_read && call != SYS_recvfrom;
+    if (state != 'S') return false;
+    // "running" for one that has woken meanwhile; nothing where this may not be looked at: then it sleeps, somewhere.
+    std::string call;
+    if (!(std::ifstream(task + "/syscall") >> call)) return true;
+    return call != "running" && call != "-1" && call != std::to_string(SYS_read) &&
+           call != std::to_string(SYS_recvfrom);
   }
   return false;
 }
