@@ -96,7 +96,8 @@ class Lock {
   /// for another program's lock (see `BreakWhat`). May wait up to a second for another breaker.
   bool break_lock(BreakWhat what = BreakWhat::ours);
   bool break_lock(BreakWhat what, std::error_code& ec) noexcept;
-  /// Breaks that hold and no other. False when it no longer stands.
+  /// Breaks that hold and no other. False when it no longer stands, or has become another one: in shared memory a hold
+  /// that is upgraded or downgraded does, so look again.
   bool break_lock(const Holder& hold);
   bool break_lock(const Holder& hold, std::error_code& ec) noexcept;
   /// Removes the lock only if its holder is proved dead. True when it did.

@@ -225,8 +225,10 @@ Conversion Word::upgrade_member(Claim& claim, Held& held, Upgrading& upgrading, 
   return made;
 }
 
-// Where it cannot be had newcomers come in all the same.
+// Where it cannot be had newcomers come in all the same. Of a hold that was broken while it upgraded the sign stands
+// until its holder goes on: to open the file in vain at each look would wake ourselves, by its close, for as long.
 void Word::begin_upgrade(const Look& look, Upgrading& upgrading) const {
+  if (upgrade_seen(look.file.get())) return;
   const auto opened = system().open(directory_->descriptor(), name(), os::Open::update, 0);
   if (!opened.ok()) return;
   upgrading.file.open(directory_->process(), opened.value);

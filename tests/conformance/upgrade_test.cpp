@@ -1,10 +1,13 @@
 // The laws of upgradable holds: one beside the readers, that becomes the writer and a reader again without a gap.
 #include "conformance/fixture.hpp"
 
+#include <atomic>
+#include <csignal>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <stop_token>
+#include <thread>
 
 namespace lockfile::testing {
 namespace {
@@ -78,6 +81,42 @@ TEST_P(Upgrades, whoever_comes_second_may_be_the_upgradable_one) {
   EXPECT_EQ(reader.ask("release"), "released");
   EXPECT_TRUE(lock.i_am_locking());
   lock.upgrade(0s);
+  EXPECT_TRUE(lock.i_am_locking());
+}
+
+// tests/simulation: many_upgrades/mkdir_private, seed 1002866. The one that was broken had the sign of an upgrade, and
+// the next one tried to have it at each look, which woke it at once.
+TEST_P(Upgrades, an_upgrade_beside_one_that_was_broken_and_stands_still_sleeps) {
+  IF_UPGRADABLE;
+  if (GetParam().scheme == "kernel") return;  // nobody can break those
+  Peer reader(peer_arguments());
+  ASSERT_EQ(reader.ask("share 0"), "held");
+  Peer broken(peer_arguments());
+  ASSERT_EQ(broken.ask("acquire_upgradable 0"), "held");
+  broken.tell("upgrade");
+  ASSERT_TRUE(broken.is_silent());
+  broken.signal(SIGSTOP);
+  FileLock lock(path(), options());
+  for (const Holder& each : lock.holders()) {
+    if (each.pid == broken.pid()) {
+      ASSERT_TRUE(lock.break_lock(each));
+    }
+  }
+  lock.acquire(Mode::upgradable, 0s);
+  std::atomic<int> waits = 0;
+  in_.system().before = [&, missing = in_.system().before](os::Call call) {
+    if (call == os::Call::wait) ++waits;
+    return missing ? missing(call) : 0;
+  };
+  std::thread releaser([&] {
+    while (waits == 0) std::this_thread::yield();
+    std::this_thread::sleep_for(quiescent);
+    EXPECT_EQ(reader.ask("release"), "released");
+  });
+  lock.upgrade();
+  releaser.join();
+  constexpr int a_few = 20;
+  EXPECT_LT(waits, a_few);
   EXPECT_TRUE(lock.i_am_locking());
 }
 

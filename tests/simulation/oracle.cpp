@@ -67,6 +67,12 @@ void Oracle::weakens(const Participant& by, Mode to) {
   }
 }
 
+void Oracle::renumbered(const Participant& by, std::size_t step) noexcept {
+  for (Hold& each : holds_) {
+    if (each.by == &by && !each.ended) each.renumbered = step;
+  }
+}
+
 std::string Oracle::upgraded(const Participant& by, std::size_t published) {
   for (Hold& each : holds_) {
     if (each.by != &by || each.ended || each.dead) continue;
@@ -202,7 +208,8 @@ std::string Oracle::break_ended(std::size_t which, bool said_broken, bool said_o
   const auto had = aimed == nullptr ? 0 : std::count_if(holds_.begin(), holds_.end(), [&](const Hold& each) {
     return each.pid == aimed->pid && each.published <= *ended.seen_at;
   });
-  if (had == 1 && said_over && !aimed->lost && !by_another) {
+  const bool is_another_now = aimed != nullptr && aimed->renumbered != 0;  // since the look, or before it ended
+  if (had == 1 && said_over && !aimed->lost && !is_another_now && !by_another) {
     return "the forced break of " + ended.by->name + " said that the hold of " + aimed->by->name +
            " no longer stands, and it does";
   }

@@ -21,13 +21,14 @@ struct Hold {
   std::uint64_t process = 0;
   std::uint64_t child = 0;  ///< that it was handed to; 0: none
   std::int64_t pid = 0;
-  std::size_t published = 0;  ///< the step in which W came to mean it
-  std::size_t renewed = 0;    ///< in which it came to mean it again, exclusively
-  bool ended = false;         ///< its caller has begun to release it
-  bool dead = false;          ///< its process has died
-  bool foreign = false;       ///< a plain locker's
-  bool broken = false;        ///< a forced break that was aimed at it has said so
-  bool lost = false;          ///< somebody else was granted meanwhile, or its release said that it was broken
+  std::size_t published = 0;   ///< the step in which W came to mean it
+  std::size_t renewed = 0;     ///< in which it came to mean it again, exclusively
+  std::size_t renumbered = 0;  ///< in which it was given another number, by a conversion in shared memory
+  bool ended = false;          ///< its caller has begun to release it
+  bool dead = false;           ///< its process has died
+  bool foreign = false;        ///< a plain locker's
+  bool broken = false;         ///< a forced break that was aimed at it has said so
+  bool lost = false;           ///< somebody else was granted meanwhile, or its release said that it was broken
   std::optional<std::size_t> excused_by;
   /// Does its caller, by its own clock, believe that its lease lasts? Empty: it has none.
   std::function<bool()> lasts;
@@ -81,6 +82,8 @@ class Oracle {
   /// Its hold is exclusive now.
   [[nodiscard]] std::string upgraded(const Participant& by, std::size_t published);
   /// `lost`: NotLocked or NotMyLock.
+  /// Where it holds already, its hold has another number from now on.
+  void renumbered(const Participant& by, std::size_t step) noexcept;
   [[nodiscard]] std::string not_converted(const Participant& by, Mode still, bool lost);
   /// `lost`: NotLocked or NotMyLock.
   [[nodiscard]] std::string released(const Participant& by, bool lost, bool failed);

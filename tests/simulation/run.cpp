@@ -512,7 +512,8 @@ void Run::word_made() {
 
 void Run::mapped_word_changed(const os::SharedWord& changed, std::uint64_t before, std::uint64_t after) {
   if (current_ == nullptr || phase_ != Phase::exploring) return;
-  if (const auto at = world_.word_of_file(changed, claim::Line::words)) {
+  // Who comes into a line that has been removed meanwhile sees that at its next step, and stands nowhere until then.
+  if (const auto at = world_.word_of_file(changed, claim::Line::words); at && world_.has_name(changed)) {
     line_oracle_.changed(*current_, *at, before, after, steps_);
   }
   namespace shm = schemes::shared_memory;
@@ -579,10 +580,11 @@ bool Run::nobody_else_is_busy(const Participant& self) const {
 }
 
 // In a line, of threads or of processes, the first looks for all of them: when it has looked it goes in or leaves the
-// line, and wakes the next.
+// line, and wakes the next. Who makes its own hold weaker or ends it wakes others when it has come through with it.
 bool Run::somebody_looks_soon_for(const Participant& sleeper) const {
   return std::any_of(participants_.begin(), participants_.end(), [&](const Participant& each) {
-    return (each.process == sleeper.process || line_oracle_.stands_behind(sleeper, each)) &&
+    const bool lets_go = each.verb == "release" || each.verb == "downgrade";
+    return (lets_go || each.process == sleeper.process || line_oracle_.stands_behind(sleeper, each)) &&
            each.state == Participant::State::asleep && !each.stopped && !each.verb.empty() && each.wakes_at &&
            *each.wakes_at <= world_.peek_now() + soon;
   });

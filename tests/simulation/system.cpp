@@ -372,9 +372,9 @@ void SimulatedSystem::shared_word_changed(const os::SharedWord& word, std::uint6
   if (!number) return;
   if (*number == shm::header::word) {
     const auto now = shm::LockWord::decode(after);
-    if (now.is_held() && now.state != shm::LockWord::decode(before).state) run_.oracle_published();
+    if (now.is_held() && now.state != shm::LockWord::decode(before).state) run_.oracle_published_in_memory();
   } else if (*number >= shm::header::words && (*number - shm::header::words) % shm::slot::words == shm::slot::mark) {
-    if (shm::Mark::decode(after).stands) run_.oracle_published();
+    if (shm::Mark::decode(after).stands) run_.oracle_published_in_memory();
   }
 }
 

@@ -804,6 +804,11 @@ std::optional<std::size_t> World::word_of_file(const os::SharedWord& word, std::
   return number;
 }
 
+bool World::has_name(const os::SharedWord& word) const {
+  const auto [node, number] = mapped_at(word);
+  return node != nullptr && node->links > 0;
+}
+
 std::string World::name_of(const os::SharedWord& word) const {
   const auto [node, number] = mapped_at(word);
   return "word " + std::to_string(number) + " of inode " + std::to_string(node != nullptr ? node->number : 0);

@@ -201,6 +201,8 @@ class World {
   /// Which of the words of that file it is; nothing: it is another's.
   [[nodiscard]] std::optional<std::size_t> number_in(const Node* node, const os::SharedWord& word) const;
   /// Which word of its file it is, if the file has so many.
+  /// Has the file that it is in a name still?
+  [[nodiscard]] bool has_name(const os::SharedWord& word) const;
   [[nodiscard]] std::optional<std::size_t> word_of_file(const os::SharedWord& word, std::size_t words) const;
 
   os::Result<int> open_process(Process& by, std::int64_t pid);

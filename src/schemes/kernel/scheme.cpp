@@ -201,8 +201,16 @@ std::vector<Holder> KernelFileScheme::holders_of(KernelFile& file, Mode wanted,
   const bool readable = file.read(record) == KernelFile::Content::ours && !record.nonce.empty();
   const auto named = readable ? file.is_named(record) : os::Result<bool>{};
   const bool is_except = except != nullptr && record.nonce == nonce_ && record.number == except->holder.number;
-  if (named.ok() && named.value && !is_except) all.push_back(holder_from(file, record));
-  for (Holder& each : os::Process::current().part<KernelHolds>().of(file.info(), except)) {
+  auto ours = os::Process::current().part<KernelHolds>().of(file.info(), except);
+  // Of this very object, from before:
+  //   A: releases        acquires anew: it is locked, and the record says "A" still
+  //   B:          locks                                                             writes its record
+  // What stands in no list of ours is over, and no reason to tell A that it waits for itself.
+  const bool is_over = record.nonce == nonce_ && std::none_of(ours.begin(), ours.end(), [&](const Holder& each) {
+                         return each.number == record.number;
+                       });
+  if (named.ok() && named.value && !is_except && !is_over) all.push_back(holder_from(file, record));
+  for (Holder& each : ours) {
     if (!excludes(each.mode, wanted)) continue;
     const bool is_named = !all.empty() && all.front().this_process && all.front().thread == each.thread;
     if (is_named) continue;
