@@ -1,6 +1,8 @@
 // What the tests of lockctl are made of: see support.hpp.
 #include "support.hpp"
 
+#include "support/rest.hpp"
+
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
@@ -297,11 +299,7 @@ std::string read_all(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-char state_of(pid_t pid) {
-  const std::string stat = read_all("/proc/" + std::to_string(pid) + "/stat");
-  const std::size_t name_end = stat.rfind(')');
-  return name_end == std::string::npos || stat.size() < name_end + 3 ? '-' : stat[name_end + 2];
-}
+char state_of(pid_t pid) { return lockfile::testing::state_in("/proc/" + std::to_string(pid)); }
 
 bool ends(pid_t pid) {
   const int process = open_process(pid);

@@ -110,6 +110,7 @@ TEST_P(Upgrades, an_upgrade_beside_one_that_was_broken_and_stands_still_sleeps) 
   };
   std::thread releaser([&] {
     while (waits == 0) std::this_thread::yield();
+    // Whoever wakes itself does so many times by then. Nothing waits for this.
     std::this_thread::sleep_for(quiescent);
     EXPECT_EQ(reader.ask("release"), "released");
   });

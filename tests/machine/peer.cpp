@@ -343,13 +343,10 @@ std::string Peer::ask(std::string_view command) {
 }
 
 bool Peer::is_silent() {
-  const auto give_up = std::chrono::steady_clock::now() + stuck;
-  do {
-    if (!buffer_.empty() || poll_readable(socket_, quiescent)) return false;
-    if (lockfile::testing::rests(pid_)) return true;
-  } while (std::chrono::steady_clock::now() < give_up);
-  ADD_FAILURE() << "a peer neither answers nor waits";
-  return false;
+  const auto speaks = [this] { return !buffer_.empty() || poll_readable(socket_, quiescent); };
+  const auto silent = lockfile::testing::is_silent(pid_, speaks, stuck);
+  if (!silent) ADD_FAILURE() << "a peer neither answers nor waits";
+  return silent.value_or(false);
 }
 
 void Peer::signal(int number) const {

@@ -1,5 +1,5 @@
-// Ten processes that find one stale lock at the same instant, 2,000 times (200 with sanitizers): each enters, no two at
-// once.
+// Ten processes that find one stale lock at the same instant, 2,000 times (an eighth of that with sanitizers): each
+// enters, no two at once.
 #include "support/peer.hpp"
 #include "support/sanitizers.hpp"
 #include "support/scratch.hpp"

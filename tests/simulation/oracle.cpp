@@ -183,7 +183,9 @@ void Oracle::died(std::uint64_t process) {
 
 std::size_t Oracle::break_begins(const Participant& by, std::optional<std::int64_t> pid,
                                  std::optional<std::size_t> seen_at) {
-  breaks_.push_back({.by = &by, .pid = pid, .seen_at = seen_at});
+  // Its last verb is the look, or, where it breaks once more what it has seen, a later one.
+  breaks_.push_back(
+      {.by = &by, .pid = pid, .seen_at = seen_at, .looked_at = std::min(by.asked, seen_at.value_or(by.asked))});
   return breaks_.size() - 1;
 }
 
@@ -208,7 +210,7 @@ std::string Oracle::break_ended(std::size_t which, bool said_broken, bool said_o
   const auto had = aimed == nullptr ? 0 : std::count_if(holds_.begin(), holds_.end(), [&](const Hold& each) {
     return each.pid == aimed->pid && each.published <= *ended.seen_at;
   });
-  const bool is_another_now = aimed != nullptr && aimed->renumbered != 0;  // since the look, or before it ended
+  const bool is_another_now = aimed != nullptr && aimed->renumbered > ended.looked_at;
   if (had == 1 && said_over && !aimed->lost && !is_another_now && !by_another) {
     return "the forced break of " + ended.by->name + " said that the hold of " + aimed->by->name +
            " no longer stands, and it does";

@@ -41,6 +41,7 @@ struct Break {
   const Participant* by = nullptr;
   std::optional<std::int64_t> pid;     ///< whose hold; nothing: whoever holds
   std::optional<std::size_t> seen_at;  ///< the step at which the hold had been seen; nothing: none was yet
+  std::size_t looked_at = 0;           ///< in which that look began
   bool over = false;
   bool said_broken = false;
   bool excuses = false;  ///< some lost hold counts on it
@@ -81,9 +82,9 @@ class Oracle {
   void weakens(const Participant& by, Mode to);
   /// Its hold is exclusive now.
   [[nodiscard]] std::string upgraded(const Participant& by, std::size_t published);
-  /// `lost`: NotLocked or NotMyLock.
-  /// Where it holds already, its hold has another number from now on.
+  /// Where it holds already, its hold may have another number from now on.
   void renumbered(const Participant& by, std::size_t step) noexcept;
+  /// `lost`: NotLocked or NotMyLock.
   [[nodiscard]] std::string not_converted(const Participant& by, Mode still, bool lost);
   /// `lost`: NotLocked or NotMyLock.
   [[nodiscard]] std::string released(const Participant& by, bool lost, bool failed);

@@ -166,9 +166,8 @@ class Run {
   void oracle_published() noexcept {
     if (current_ != nullptr) current_->published = steps_;
   }
-  /// So it did in shared memory, where a hold that is converted is one of the word or of a mark, with another number.
-  void oracle_published_in_memory() noexcept {
-    oracle_published();
+  /// In shared memory a hold is one of the word or of a mark, which have numbers of their own: a conversion changes it.
+  void oracle_renumbered() noexcept {
     if (current_ != nullptr) oracle_.renumbered(*current_, steps_);
   }
   /// The caller has just made W mean its own hold, or has taken it away.

@@ -372,9 +372,13 @@ void SimulatedSystem::shared_word_changed(const os::SharedWord& word, std::uint6
   if (!number) return;
   if (*number == shm::header::word) {
     const auto now = shm::LockWord::decode(after);
-    if (now.is_held() && now.state != shm::LockWord::decode(before).state) run_.oracle_published_in_memory();
+    if (now.state == shm::LockWord::decode(before).state) return;
+    run_.oracle_renumbered();
+    if (now.is_held()) run_.oracle_published();
   } else if (*number >= shm::header::words && (*number - shm::header::words) % shm::slot::words == shm::slot::mark) {
-    if (shm::Mark::decode(after).stands) run_.oracle_published_in_memory();
+    if (!shm::Mark::decode(after).stands) return;
+    run_.oracle_renumbered();
+    run_.oracle_published();
   }
 }
 

@@ -200,9 +200,9 @@ class World {
   [[nodiscard]] std::string name_of(const os::SharedWord& word) const;
   /// Which of the words of that file it is; nothing: it is another's.
   [[nodiscard]] std::optional<std::size_t> number_in(const Node* node, const os::SharedWord& word) const;
-  /// Which word of its file it is, if the file has so many.
   /// Has the file that it is in a name still?
   [[nodiscard]] bool has_name(const os::SharedWord& word) const;
+  /// Which word of its file it is, if the file has so many.
   [[nodiscard]] std::optional<std::size_t> word_of_file(const os::SharedWord& word, std::size_t words) const;
 
   os::Result<int> open_process(Process& by, std::int64_t pid);

@@ -85,12 +85,10 @@ std::string Peer::ask(const std::string& line) {
 }
 
 bool Peer::is_silent() {
-  const auto give_up = std::chrono::steady_clock::now() + stuck;
-  do {
-    if (buffer_.find('\n') != std::string::npos || readable_within(quiescent)) return false;
-    if (rests(pid_)) return true;
-  } while (std::chrono::steady_clock::now() < give_up);
-  throw std::runtime_error("a peer is stuck: it neither answers nor waits");
+  const auto speaks = [this] { return buffer_.find('\n') != std::string::npos || readable_within(quiescent); };
+  const auto silent = testing::is_silent(pid_, speaks, stuck);
+  if (!silent) throw std::runtime_error("a peer is stuck: it neither answers nor waits");
+  return *silent;
 }
 
 void Peer::signal(int number) { ::kill(pid_, number); }
