@@ -173,7 +173,12 @@ os::Status Line::make_named(std::uint32_t mode, std::string_view bytes) {
 
 bool Line::stays() noexcept { return mapped_ != nullptr && !is_retired(); }
 
-// Who comes between the look and the removal of another than this one loses its order, and finds out at its next look.
+// The name may be another line's by the time of the removal, which asks nobody; it is so only if whoever looks stands
+// still in between, for others can take the removal over:
+//   A: retires, looks: its own line                                                 unlinks: the second line
+//   B:                              finds it retired: unlinks it, makes a second one, stands in it
+// B has lost its order, as in a line that was damaged, and finds that out at its next look (look_of_the_first). A lock
+// around the removal would cost every wait three calls more, and leave everybody without a line while A stands still.
 bool Line::remove_if_it_is(const os::FileInfo& info) noexcept {
   const int at = directory_->descriptor();
   const auto now = system().stat_at(at, name_.c_str(), os::Links::keep);

@@ -328,6 +328,33 @@ TEST_P(KernelFiles, whoever_locks_the_whole_file_by_fcntl_is_respected_by_scheme
   ::close(descriptor);
 }
 
+// Two readers come, and have read the same record; the first one writes its own, and is gone before the second one
+// does.
+//   A: reads number 0, locks the byte of 1, writes "A, 1"   unlocks                                  asks who holds
+//   B: reads number 0                                                 locks the byte of 1 writes
+// A sees its own name, and the byte of a number that somebody has.
+TEST_P(KernelFiles, an_old_record_of_our_own_is_no_deadlock) {
+  if (GetParam().scheme != "kernel") return;  // flock(2) has no bytes, so its records name nobody
+  KernelFileLock lock(path_, options());
+  lock.acquire();
+  const std::uint64_t number = lock.holder().value().number;
+  lock.release();
+  const int other = ::open(path_.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(other, 0);
+  for (const std::uint64_t byte : {schemes::kernel_lock_byte, schemes::kernel_name_byte(number)}) {
+    struct flock range = {};
+    range.l_type = F_WRLCK;
+    range.l_whence = SEEK_SET;
+    range.l_start = static_cast<off_t>(byte);
+    range.l_len = 1;
+    ASSERT_EQ(::fcntl(other, F_OFD_SETLK, &range), 0) << byte;
+  }
+  EXPECT_EQ(code_of([&] { lock.acquire(10ms); }), errc::timed_out);
+  EXPECT_TRUE(lock.holder().value().foreign);
+  ::close(other);
+  EXPECT_TRUE(lock.try_lock());
+}
+
 TEST_P(KernelFiles, a_kernel_lock_is_refused_a_fence) {
   Options fenced = options();
   fenced.fence = true;

@@ -26,6 +26,7 @@ void LineOracle::changed(const Participant& by, std::size_t word, std::uint64_t 
   if ((after & counts) != 0 && !place.passed()) {
     standing_[slot] = {place.number(), owners_[slot], place.mode(), step, {}, !signs_};
     last_[owners_[slot]] = {place.number(), step};
+    displaced_.erase(owners_[slot]);
   } else {
     standing_.erase(slot);
   }
@@ -37,6 +38,12 @@ void LineOracle::gave_sign(const Participant& by, std::size_t step) {
     each.sign_given = true;
     each.since = step;
   }
+}
+
+void LineOracle::lost() {
+  for (const auto& [slot, each] : standing_) displaced_.insert(each.by);
+  standing_.clear();
+  last_.clear();
 }
 
 // A reader that called before the writer stood may be in first, and one that stood before it.

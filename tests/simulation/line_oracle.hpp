@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,11 @@ class LineOracle {
   /// It has given the sign that somebody stands in line. In stories with signs nobody is to heed a place before.
   void gave_sign(const Participant& by, std::size_t step);
   void expect_signs() { signs_ = true; }
+  /// The line was removed by the name of an earlier one (claim/line.cpp, remove_if_it_is): who stood in it stands
+  /// nowhere.
+  void lost();
+  /// It has lost its place so: it is told of no release, and sees it at its next look.
+  [[nodiscard]] bool has_lost_its_place(const Participant& one) const { return displaced_.contains(&one); }
   /// It holds from now on. A sentence if it should not have come first; empty: rightly so.
   [[nodiscard]] std::string entered(const Participant& by);
   /// It reads: its verb is about to end. A sentence if a writer stood in line when it called, and stands there still.
@@ -45,6 +51,7 @@ class LineOracle {
     std::size_t since = 0;
   };
   std::map<const Participant*, Stood> last_;  // where each stood last
+  std::set<const Participant*> displaced_;
   bool overtaking_allowed_ = false;
   bool signs_ = false;
 };

@@ -3,6 +3,7 @@
 #include "schemes/shared_memory/layout.hpp"
 
 #include "claim/line.hpp"
+#include "claim/turn.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -533,6 +534,14 @@ void Run::opens_for_removal() {
   if (current_ != nullptr) current_->removes = true;
 }
 
+void Run::looked_at_line(std::uint64_t inode) {
+  if (current_ != nullptr) current_->line_seen = inode;
+}
+
+void Run::removes_line(std::uint64_t inode) {
+  if (current_ != nullptr && current_->line_seen != inode) line_oracle_.lost();
+}
+
 void Run::power_cut_now(Host& here) {
   for (const SimulatedProcess& each : processes_) {
     if (each.process.host == &here) oracle_.died(each.process.id);
@@ -601,6 +610,8 @@ void Run::check_sleepers() {
     if (somebody_upgrades && each.mode != Mode::exclusive) continue;  // which keeps newcomers out
     if (each.state != Participant::State::asleep || each.stopped || each.verb.empty()) continue;
     if (somebody_looks_soon_for(each)) continue;
+    const bool looks_as_a_first = each.wakes_at && *each.wakes_at <= world_.peek_now() + claim::look_of_the_first;
+    if (looks_as_a_first && line_oracle_.has_lost_its_place(each)) continue;
     const bool somebody_stopped =
         std::any_of(participants_.begin(), participants_.end(), [](const Participant& other) { return other.stopped; });
     if (somebody_stopped) continue;

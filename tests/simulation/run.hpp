@@ -79,6 +79,7 @@ struct Participant {
   std::size_t asked = 0;                                          // the step in which its verb began
   std::size_t admitted = 0;                                       // the step since which W itself is its own
   bool removes = false;                                           // it has begun to
+  std::uint64_t line_seen = 0;                                    // the inode that it last found under the line's name
 };
 
 /// Something that happens to them, in one or several steps.
@@ -181,6 +182,10 @@ class Run {
   /// W was found to be there.
   void looked_at_word();
   void opens_for_removal();
+  /// That inode was found under the line's name.
+  void looked_at_line(std::uint64_t inode);
+  /// What has the line's name is about to be removed.
+  void removes_line(std::uint64_t inode);
   [[nodiscard]] bool nobody_else_is_busy(const Participant& self) const;
   std::size_t begin_verb() noexcept { return ++verbs_; }
   [[nodiscard]] std::size_t verbs() const noexcept { return verbs_; }

@@ -35,6 +35,13 @@ bool is_a_hold(std::string_view name) {
   return name == Run::word || name == "holder" || claim::parse_entry_name(name).has_value();
 }
 
+// `f.lock.<8 digits of the boot>.line`, and none that is only being made: that has a longer number.
+bool is_a_line(std::string_view name) {
+  constexpr std::size_t digits = 8;
+  const std::size_t end = Run::word.size() + 1 + digits;
+  return name.ends_with(claim::suffix::line) && name.size() > end && name[end] == '.';
+}
+
 }  // namespace
 
 World& SimulatedSystem::world() const noexcept { return run_.world(); }
@@ -150,6 +157,7 @@ os::Result<os::FileInfo> SimulatedSystem::stat_at(int at, const char* name, os::
   const auto info = world().stat_at(self_, place.directory, place.name, links);
   say(info.error, "stat ", name, ": inode ", info.value.inode);
   if (info.ok() && place.name == Run::word) run_.looked_at_word();
+  if (info.ok() && is_a_line(place.name)) run_.looked_at_line(info.value.inode);
   return info;
 }
 
@@ -180,6 +188,9 @@ os::Status SimulatedSystem::unlink(int at, const char* name) noexcept {
   Place place;
   if (const os::Status error = walk(at, name, place)) return error;
   if (const os::Status error = step()) return error;
+  if (is_a_line(place.name)) {
+    if (const Node* const node = world().peek("d", place.name)) run_.removes_line(node->number);
+  }
   const os::Status done = world().unlink(self_, place.directory, place.name);
   say(done, "unlink ", name);
   if (done == 0 && place.name == Run::word) run_.oracle_word(false);
