@@ -224,6 +224,11 @@ std::string format(const Record& record) {
   return text;
 }
 
+bool is_complete(std::string_view bytes) noexcept {
+  const std::size_t last = bytes.find_last_not_of('\0');
+  return last != std::string_view::npos && bytes.substr(0, last + 1).ends_with(last_line);
+}
+
 std::string format_group(std::string_view directory) {
   return std::string(group_magic).append(directory).append("\n").append(last_line);
 }

@@ -74,6 +74,9 @@ enum class Reading : std::uint8_t {
 /// Reads `bytes` into `record`, which is meaningful only when the answer is `Reading::record`.
 [[nodiscard]] Reading parse(std::string_view bytes, Record& record);
 
+/// Do they end as records and group files do, or with the zero bytes that fill up the place of a longer record?
+[[nodiscard]] bool is_complete(std::string_view bytes) noexcept;
+
 /// A group file stands at W while several readers hold: it names the directory in which each of them has an entry.
 [[nodiscard]] std::string format_group(std::string_view directory);
 /// The directory's name, not judged yet; nothing: not a group file.

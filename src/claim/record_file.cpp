@@ -23,7 +23,8 @@ os::Result<std::string> read_record_bytes(os::System& system, int descriptor) {
       continue;
     }
     size += got.value;
-    if (got.value == 0 || size == buffer.size()) return {std::string(buffer.data(), size), 0};
+    const bool all = got.value == 0 || size == buffer.size() || is_complete({buffer.data(), size});
+    if (all) return {std::string(buffer.data(), size), 0};
   }
   return {{}, EINTR};  // not what was read so far: half a record is somebody unknown, who is waited for
 }

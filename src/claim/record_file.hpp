@@ -10,7 +10,8 @@
 
 namespace lockfile::claim {
 
-/// The whole file, up to one byte more than a record may have.
+/// The whole file, up to one byte more than a record may have. What a read gave at once and ends as a record does is
+/// the whole: a file system that cuts reads short elsewhere is asked for the rest.
 [[nodiscard]] os::Result<std::string> read_record_bytes(os::System& system, int descriptor);
 
 /// What is seen of the holder that `record` names. Takes nothing, so a live holder never notices. `processes` tells

@@ -146,6 +146,7 @@ bool Turn::line_up(const QueueAt& at, Mode mode, std::int64_t thread, Queue::Bor
   place_ = at.queue.stand(*seat_->slot(), mode, at.directory.system().now().time_since_epoch(), born);
   before_ = {};
   slow_at_.reset();
+  just_lined_up_ = true;
   return place_.has_value();
 }
 
@@ -202,12 +203,15 @@ Turn::What Turn::look(const QueueAt& at, const std::function<bool()>& would_ente
     place_.reset();
     return What::lost;
   }
-  // Whoever cannot be woken stands in nobody's way, not in its own either.
-  if (!seat_->fifo().is_usable()) {
-    give_up(at);
-    return What::lost;
+  // The FIFO has just been looked at and emptied when the place was taken.
+  if (!std::exchange(just_lined_up_, false)) {
+    // Whoever cannot be woken stands in nobody's way, not in its own either.
+    if (!seat_->fifo().is_usable()) {
+      give_up(at);
+      return What::lost;
+    }
+    seat_->fifo().drain();
   }
-  seat_->fifo().drain();
   for (std::size_t i = 0; i < Queue::slots; ++i) {
     const auto now = at.queue.look_at(*place_);
     place_ = now;

@@ -141,6 +141,7 @@ class Turn {
   std::unique_ptr<Seat> seat_;
   std::optional<Place> place_;
   Neighbour before_;
+  bool just_lined_up_ = false;
   // The slow look.
   std::uint64_t lowest_ahead_ = 0;
   std::size_t ahead_ = 0;

@@ -162,6 +162,7 @@ Engine::Hold Engine::take(State& state, Hold& hold) noexcept {
   Hold taken = std::move(hold);
   if (&hold != &state.holds.back()) hold = std::move(state.holds.back());
   state.holds.pop_back();
+  state.holds_changed();
   return taken;
 }
 
@@ -268,6 +269,7 @@ Step Engine::step_and_keep(State& state, Asking& asking) {
                            .fence = granted->fence,
                            .previous_holder_died = granted->previous_holder_died,
                            .attempt = std::move(asking.attempt)});
+    state.holds_changed();
   }
   return step;
 }
@@ -292,6 +294,7 @@ bool Engine::enter(Mode mode) noexcept {
   hold.identity = identity_of(caller.thread);
   hold.mode = mode;
   hold.attempt = std::move(kept);
+  state.holds_changed();
   return true;
 }
 
@@ -310,6 +313,7 @@ bool Engine::leave() noexcept {
   if (!hold.attempt->leave()) return false;
   state.kept.front() = std::move(hold.attempt);
   state.holds.pop_back();
+  state.holds_changed();
   state.last_error.clear();
   wake_heir(state);  // who has come meanwhile
   return true;
@@ -471,6 +475,8 @@ Outcome Engine::outcome_of(Waited waited, const Limit& limit) {
 // `met`: by the first try, where there was one. Of several who share, any may be this thread itself.
 std::optional<Holder> Engine::who_is_in_the_way(State& state, std::optional<Holder> met, std::int64_t thread) {
   if (met && met->mode == Mode::exclusive) return met;
+  // Whoever holds nothing does not wait for itself; a wait that ends in vain looks then who was in the way.
+  if (!state.process.part<Holdings>().any()) return met;
   const os::MutexGuard guard(state.process.system(), state.mutex);
   // Asking a server takes a session.
   const std::optional<bool> remembered = scheme_->is_held_by(thread);

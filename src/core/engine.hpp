@@ -2,6 +2,7 @@
 // one call of a verb here, which says what happened and throws nothing but bad_alloc.
 #pragma once
 
+#include "core/holdings.hpp"
 #include "core/lines.hpp"
 #include "core/trust.hpp"
 #include "core/waiting.hpp"
@@ -150,14 +151,17 @@ class Engine {
   /// What belongs to one process. A forked child starts with an empty one and leaves its parent's where it is: its
   /// mutex may be locked by a thread that the child does not have.
   struct State {
-    explicit State(os::Process& its_process) : process(its_process), lines(its_process.part<Lines>()) {}
+    explicit State(os::Process& its_process)
+        : process(its_process), lines(its_process.part<Lines>()), count(its_process.part<Holdings>()) {}
+    void holds_changed() noexcept { count.set(holds.size()); }
     os::Process& process;
     Lines& lines;
     Line* line = nullptr;  // entered by the first acquire
     os::Mutex mutex;       // covers every step of every attempt of this object
     // One for each identity (the thread, or 0 where all threads are one). Few, and their memory is kept: a hold costs
     // none.
-    std::vector<Hold> holds;
+    std::vector<Hold> holds;  // after each change of how many: `holds_changed`
+    Holdings::Count count;
     std::vector<Lost> lost;
     std::array<std::unique_ptr<Attempt>, 2> kept;  // for the next holds: one more where threads take turns
     // An exclusive hold between the hands of two threads of this object: see passing.cpp.

@@ -69,6 +69,7 @@ bool Engine::take_passed(State& state, const Asking& asking) {
   state.holds.push_back({.identity = identity_of(asking.request.thread),
                          .mode = asking.request.mode,
                          .attempt = std::move(state.passed)});
+  state.holds_changed();
   return true;
 }
 

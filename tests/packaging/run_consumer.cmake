@@ -14,7 +14,8 @@ endfunction()
 
 set(prefix ${work}/prefix)
 set(build ${work}/build/${step})
-set(common -G Ninja -D CMAKE_CXX_COMPILER=${compiler} -D CMAKE_BUILD_TYPE=Debug)
+# Nobody debugs these.
+set(common -G Ninja -D CMAKE_CXX_COMPILER=${compiler} -D CMAKE_BUILD_TYPE=Debug -D CMAKE_CXX_FLAGS_DEBUG=)
 if(linkage STREQUAL "shared")
   list(APPEND common -D BUILD_SHARED_LIBS=ON)
 else()
@@ -28,6 +29,10 @@ endif()
 
 if(step STREQUAL "install")
   file(REMOVE_RECURSE ${work})
+  # The static one is built as a package of it would be, each file with the headers that it includes itself.
+  if(linkage STREQUAL "shared")
+    list(APPEND common -D LOCKFILE_PRECOMPILE=ON)
+  endif()
   run(${CMAKE_COMMAND} -S ${source} -B ${build} ${common} -D CMAKE_INSTALL_PREFIX=${work}/elsewhere
     -D LOCKFILE_BUILD_CLI=OFF -D LOCKFILE_BUILD_TESTS=OFF -D LOCKFILE_BUILD_EXAMPLES=OFF)
   run(${CMAKE_COMMAND} --build ${build})
@@ -67,7 +72,7 @@ else()
   set(found_by -D LOCKFILE_SOURCE=${source})
 endif()
 run(${CMAKE_COMMAND} -S ${work}/consumer/${step} -B ${build} ${common} ${found_by})
-run(${CMAKE_COMMAND} --build ${build})
+run(${CMAKE_COMMAND} --build ${build} --target consumer)  # and of the library what that one needs
 
 if(step MATCHES "find_package|components|pkg_config" AND linkage STREQUAL "shared")
   # pkg-config gives no run path, as for any library outside the system's directories.

@@ -102,7 +102,7 @@ Step KernelAttempt::try_step() {
 
 // To open the file and close it again would be an event for whoever is first in line, who would look four times for it.
 std::optional<bool> KernelAttempt::would_enter() {
-  const auto directory = scheme_.resolve();
+  const auto directory = open_directory();
   if (!directory.ok()) return std::nullopt;
   if (open_file(directory.value) != 0) return std::nullopt;
   const auto still = file_->still_there();
@@ -115,9 +115,16 @@ std::optional<bool> KernelAttempt::would_enter() {
                       [&](const Holder& each) { return excludes(request_.mode, each.mode); });
 }
 
-os::Status KernelAttempt::open_file(const std::shared_ptr<claim::Directory>& directory) {
-  if (file_ && (file_->shared_directory() != directory || !file_->descriptor_is_ours())) file_.reset();
+// With the file that is open already, if that is of use.
+os::Result<std::shared_ptr<claim::Directory>> KernelAttempt::open_directory() {
+  if (file_ && !file_->descriptor_is_ours()) file_.reset();
   if (!file_) file_ = scheme_.take_kept(request_.mode);
+  auto directory = scheme_.resolve_beside(file_.get());
+  if (file_ && directory.ok() && file_->shared_directory() != directory.value) file_.reset();
+  return directory;
+}
+
+os::Status KernelAttempt::open_file(const std::shared_ptr<claim::Directory>& directory) {
   if (file_) return 0;
   auto file = std::make_unique<KernelFile>(directory, scheme_.path_.name, scheme_.lock_);
   const os::Status error = file->open(request_.mode);
@@ -126,7 +133,7 @@ os::Status KernelAttempt::open_file(const std::shared_ptr<claim::Directory>& dir
 }
 
 std::optional<Failed> KernelAttempt::prepare(bool& made, Failed& for_now) {
-  const auto directory = scheme_.resolve();
+  const auto directory = open_directory();
   if (!directory.ok()) {
     return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
   }

@@ -44,6 +44,7 @@ class KernelAttempt final : public FileAttempt {
   [[nodiscard]] Step try_convert(Mode to);
   void tell_mode() noexcept;
   /// The one it has, a kept one, or the one that the name means; none is made.
+  [[nodiscard]] os::Result<std::shared_ptr<claim::Directory>> open_directory();
   [[nodiscard]] os::Status open_file(const std::shared_ptr<claim::Directory>& directory);
   /// Opens or makes the file. `made`: it is ours already, locked before it had its name. `for_now`: refused in a way
   /// that another try may mend.

@@ -75,8 +75,11 @@ std::unique_ptr<FileAttempt> KernelFileScheme::file_attempt(const Request& reque
   return std::make_unique<KernelAttempt>(*this, request);
 }
 
-os::Result<std::shared_ptr<claim::Directory>> KernelFileScheme::resolve() {
-  if (directory_ && !directory_->descriptor_is_ours()) directory_->forget_descriptor();
+os::Result<std::shared_ptr<claim::Directory>> KernelFileScheme::resolve() { return resolve_beside(nullptr); }
+
+os::Result<std::shared_ptr<claim::Directory>> KernelFileScheme::resolve_beside(const KernelFile* file) {
+  const bool seen = file != nullptr && file->shared_directory() == directory_;
+  if (directory_ && !seen && !directory_->descriptor_is_ours()) directory_->forget_descriptor();
   if (directory_ && directory_->descriptor() >= 0 && directory_->is_at(path_.directory)) return {directory_, 0};
   auto opened = claim::Directory::open(os::Process::current(), path_.directory);
   if (opened.ok()) {

@@ -103,6 +103,9 @@ class KernelFileScheme final : public FileScheme {
 
   /// An open one that was kept, or none.
   [[nodiscard]] std::unique_ptr<KernelFile> take_kept(Mode mode);
+  /// The same as `resolve`, by a caller that has just seen that the descriptor of that file is ours still: a program
+  /// that closes all of them closes the directory's with it. Null: it has none.
+  [[nodiscard]] os::Result<std::shared_ptr<claim::Directory>> resolve_beside(const KernelFile* file);
   void keep(std::unique_ptr<KernelFile> file) noexcept;
   [[nodiscard]] claim::Record new_record(const Request& request);
   /// `file` is the file of another scheme.

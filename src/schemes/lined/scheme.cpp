@@ -28,13 +28,14 @@ class LinedAttempt final : public Attempt {
       Step step = told(inner_->step_before_line());
       auto* const blocked = std::get_if<Blocked>(&step);
       if (blocked == nullptr) return step;
-      if (!line_up()) {
+      claim::Queue* const lined_up = line_up();
+      if (lined_up == nullptr) {
         // A second step at once would be taken for an event, and begin the looks after one anew, for ever.
         const bool can_sleep = !blocked->on.empty() || blocked->look_again;
         return can_sleep ? step : told(inner_->step());
       }
       by_ = std::move(blocked->by);
-      return step_in_line();
+      return step_in_line(lined_up);
     } catch (const std::bad_alloc&) {
       return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
     }
@@ -131,13 +132,10 @@ class LinedAttempt final : public Attempt {
     claim::Queue* const queue = scheme_.queue();
     if (queue == nullptr || !queue->anyone_stands()) return std::nullopt;
     if (!request_.may_queue) return busy_behind(scheme_.at(*queue, *scheme_.inner_->directory()));
-    // Nobody is looked for before there is a place: that look is an event for whoever sleeps on the lock's file, and
-    // without a place that is we ourselves.
-    if (!line_up()) return std::nullopt;
-    std::error_code ignored;  // for messages, and for finding a deadlock
-    auto holders = scheme_.inner_->holders(ignored);
-    if (!holders.empty()) by_ = std::move(holders.front());
-    return step_in_line();
+    // Nobody looks who holds: whoever holds something itself does so for all schemes (Engine::who_is_in_the_way).
+    claim::Queue* const lined_up = line_up(queue);
+    if (lined_up == nullptr) return std::nullopt;
+    return step_in_line(lined_up);
   }
 
   // For who only tries. Whoever is first may have been killed, or be stopped beside a free lock.
@@ -190,7 +188,8 @@ class LinedAttempt final : public Attempt {
           return step;
         }
         if (turn_) drop_turn();
-        if (i == rounds || !line_up(claim::Queue::Born::passed)) return step;  // by looks
+        const bool gives_up = i == rounds || line_up(nullptr, claim::Queue::Born::passed) == nullptr;
+        if (gives_up) return step;  // by looks
       }
     } catch (const std::bad_alloc&) {
       return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
@@ -203,19 +202,21 @@ class LinedAttempt final : public Attempt {
     return queue != nullptr && turn_->is_in(*queue) && turn_->seat().fifo().is_usable();
   }
 
-  bool line_up(claim::Queue::Born born = claim::Queue::Born::standing) {
+  // The queue in which we stand now; null: there is none to stand in. `found`: it, if it has just been looked for.
+  claim::Queue* line_up(claim::Queue* found = nullptr, claim::Queue::Born born = claim::Queue::Born::standing) {
     const auto directory = scheme_.inner_->directory();
-    if (!directory) return false;
+    if (!directory) return nullptr;
     auto seat = scheme_.take_seat(directory);
-    if (!seat) return false;
-    claim::Queue* const queue = scheme_.line_.find_or_make(directory);
+    if (!seat) return nullptr;
+    claim::Queue* const queue =
+        found != nullptr && scheme_.line_.stays() ? found : scheme_.line_.find_or_make(directory);
     if (queue != nullptr) {
       turn_.emplace(std::move(seat));
       const Mode mode = born == claim::Queue::Born::passed ? Mode::exclusive : request_.mode;
       if (turn_->line_up(scheme_.at(*queue, *directory), mode, request_.thread, born)) {
         if (scheme_.line_.stays()) {
           scheme_.inner_->give_sign();
-          return true;
+          return queue;
         }
         turn_->give_up(scheme_.at(*queue, *directory));
       }
@@ -223,7 +224,7 @@ class LinedAttempt final : public Attempt {
       turn_.reset();
     }
     scheme_.drop_seat(std::move(seat));
-    return false;
+    return nullptr;
   }
 
   // Without a line after all, as the inner scheme says; the next step lines up again.
@@ -232,11 +233,13 @@ class LinedAttempt final : public Attempt {
     return told(inner_->step());
   }
 
-  Step step_in_line() {
+  // `found`: the queue, if our place in it has just been taken.
+  Step step_in_line(claim::Queue* found = nullptr) {
     constexpr int rounds = 8;  // each further one needs somebody to have dropped our place
     for (int i = 0; i < rounds; ++i) {
       const auto directory = turn_->seat().fifo().shared_directory();
-      claim::Queue* const queue = directory == scheme_.inner_->directory() ? scheme_.queue() : nullptr;
+      claim::Queue* queue = std::exchange(found, nullptr);
+      if (queue == nullptr && directory == scheme_.inner_->directory()) queue = scheme_.queue();
       if (queue == nullptr) return step_without_line();
       const claim::QueueAt at = scheme_.at(*queue, *directory);
       Blocked blocked;
@@ -244,7 +247,8 @@ class LinedAttempt final : public Attempt {
           at, [this] { return would_enter(); }, blocked)) {
         case claim::Turn::What::lost:
           drop_turn();
-          if (!line_up()) return told(inner_->step());
+          found = line_up();
+          if (found == nullptr) return told(inner_->step());
           continue;
         case claim::Turn::What::sleep:
           blocked.by = by_;
