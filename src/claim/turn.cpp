@@ -74,7 +74,7 @@ std::optional<Queue::Written> first_alive(const QueueAt& at) {
     if (see_owner(at.directory, at.names, found.owner).state == Processes::running) return found;
     (void)at.queue.drop_dead(found.place);
   }
-  return std::nullopt;
+  return std::nullopt;  // more have died than there are places; not reached by tests
 }
 
 std::vector<Waiter> waiters_in(const Directory& directory, const Names& names,

@@ -393,7 +393,7 @@ Word::Ending Word::release(Claim& claim, Held& held) const {
       const auto group = group_of(claim);
       if (group.ok() && !group.value.empty()) (void)leave(claim, group.value);
     } catch (const std::bad_alloc&) {
-      ending.claim_gone = true;  // what is marked there is cleared by whoever comes next
+      ending.claim_gone = true;  // what is marked there is cleared by whoever comes next; not reached by tests
     }
   }
   const bool only_in_turn = error == 0 && os::cause_of(os::Call::try_lock, locked) == os::Cause::contention;

@@ -572,7 +572,10 @@ Outcome Engine::end_hold(State& state, Hold& hold) {
 Outcome Engine::nothing_to_release() {
   std::error_code why;
   auto holders = scheme_->holders(why);
-  if (why) return {why == std::errc::no_such_file_or_directory ? make_error_code(errc::not_locked) : why, {}, {}};
+  // Of a scheme that cannot tell who holds all that is known is that this thread does not.
+  const bool cannot_tell = why == std::errc::operation_not_supported;
+  if (cannot_tell || why == std::errc::no_such_file_or_directory) return {errc::not_locked, {}, {}};
+  if (why) return {why, {}, {}};
   if (!any_lives(holders)) return {errc::not_locked, {}, {}};
   return {errc::not_my_lock, {}, std::move(holders.front())};
 }

@@ -64,8 +64,6 @@ std::unique_ptr<Scheme> scheme_of(std::string_view text, Address& address, const
   }
   try {
     return std::unique_ptr<Scheme>(entry.make({address.place, address.name}, options));
-  } catch (const Error&) {
-    throw;
   } catch (const std::system_error& error) {
     core::raise(Verb::lock, claim::printable(text), std::string(text), {error.code(), what_of(error), {}});
   }

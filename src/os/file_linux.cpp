@@ -139,6 +139,7 @@ bool locks_stay_here(std::string_view line) {
          });
 }
 
+// Of network file systems, as what follows `known.local` below: not reached by tests on the real kernel.
 bool looks_are_fresh(std::string_view line) { return !line.empty() && line.find(",nocto,") == std::string_view::npos; }
 
 Result<int> RealSystem::open(int at, const char* name, Open how, std::uint32_t mode) noexcept {

@@ -99,8 +99,6 @@ static_assert(sizeof(Traits) == all_promises.size() + 2);
 
 }  // namespace
 
-std::span<const CatalogueEntry> catalogue() noexcept { return entries; }
-
 const CatalogueEntry* find_scheme(std::string_view name) noexcept {
   const auto found = std::find_if(entries.begin(), entries.end(),
                                   [&](const CatalogueEntry& each) { return each.described.name == name; });

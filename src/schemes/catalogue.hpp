@@ -37,7 +37,6 @@ struct EngineEntry {
   Scheme* (*make)(const FilePath& place, const Options& options);
 };
 
-[[nodiscard]] std::span<const CatalogueEntry> catalogue() noexcept;
 /// Null: no such scheme.
 [[nodiscard]] const CatalogueEntry* find_scheme(std::string_view name) noexcept;
 /// Null: no such engine is known by name.

@@ -28,6 +28,7 @@ class FileAttempt : public Attempt {
 class FileScheme : public Scheme {
  public:
   [[nodiscard]] virtual std::unique_ptr<FileAttempt> file_attempt(const Request& request) = 0;
+  /// Not reached: each is behind a line, or within a semaphore, which ask for the one above.
   [[nodiscard]] std::unique_ptr<Attempt> attempt(const Request& request) final { return file_attempt(request); }
   /// The directory that the path names now, opened anew only if it is another one. Error: `value` is null.
   [[nodiscard]] virtual os::Result<std::shared_ptr<claim::Directory>> resolve() = 0;

@@ -27,6 +27,7 @@ class FreeWait : public Attempt {
     }
   }
   std::optional<Blocked> withdraw() noexcept override { return std::nullopt; }
+  // Never granted to anybody, so the next three are not reached.
   std::error_code release() noexcept final { return {}; }
   bool still_held(std::error_code& why) noexcept final {
     why.clear();

@@ -247,17 +247,6 @@ TEST_P(FenceFiles, a_number_that_was_on_its_way_is_swept_when_its_writer_is_dead
   EXPECT_EQ(scratch_.names(), std::vector<std::string>());
 }
 
-TEST(FencesOfOtherSchemes, a_scheme_that_has_none_says_so) {
-  class Plain final : public SimpleScheme {
-   public:
-    [[nodiscard]] std::string_view name() const noexcept override { return "plain"; }
-    Step try_once() noexcept override { return Granted{}; }
-    std::error_code release() noexcept override { return {}; }
-  };
-  Lock lock("/nowhere/x", std::make_unique<Plain>(), {.fence = true});
-  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::operation_not_supported);
-}
-
 TEST(FenceNumbers, are_read_as_they_are_written) {
   for (const std::uint64_t number : {std::uint64_t{1}, std::uint64_t{1'700'000'000'000'000}, UINT64_MAX}) {
     EXPECT_EQ(claim::parse_fence(claim::format_fence(number)), number);

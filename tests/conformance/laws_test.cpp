@@ -467,6 +467,17 @@ TEST_P(HandOverLaws, a_hold_that_was_handed_over_lasts_until_the_child_has_ended
   lock.acquire(0s);
 }
 
+TEST_P(HandOverLaws, a_hold_that_was_handed_over_may_be_released_all_the_same) {
+  Peer child(peer_arguments());
+  TestLock lock(path(), options());
+  lock.acquire();
+  lock.hand_over(child.pid());
+  lock.release();
+  EXPECT_FALSE(lock.is_locked());
+  lock.acquire(0s);
+  EXPECT_EQ(lock.holder().value().handed_to, 0);
+}
+
 TEST_P(HandOverLaws, the_destructor_keeps_a_hold_that_was_handed_to_a_child_that_runs) {
   Peer child(peer_arguments());
   {

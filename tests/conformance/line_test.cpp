@@ -248,6 +248,50 @@ TEST_P(Line, is_left_by_who_gives_up) {
   EXPECT_EQ(two->answer(), "held");
 }
 
+// Somebody has removed its FIFO: it stands in nobody's way, and lines up anew.
+TEST_P(Line, goes_past_who_cannot_be_woken) {
+  IF_ORDERED;
+  const auto fifos = [&] {
+    std::vector<std::string> all;
+    for (const std::string& each : scratch_.names()) {
+      if (each.ends_with(".wake")) all.push_back(each);
+    }
+    return all;
+  };
+  FileLock lock(path(), options());
+  lock.acquire();
+  const auto one = waiting_peer(1, "acquire_until_told");
+  const auto before = fifos();
+  const auto two = waiting_peer(2);
+  auto after = fifos();
+  ASSERT_EQ(after.size(), before.size() + 1);
+  std::erase_if(after,
+                [&](const std::string& each) { return std::find(before.begin(), before.end(), each) != before.end(); });
+  const auto three = waiting_peer(3);
+  std::filesystem::remove(scratch_ / after.front());
+  EXPECT_EQ(one->ask("give up").substr(0, 5), "error");
+  lock.release();
+  EXPECT_EQ(three->answer(), "held");
+  EXPECT_EQ(three->ask("release"), "released");
+  EXPECT_EQ(two->answer(), "held");
+}
+
+// What a lock object keeps from its last wait may be gone at the next.
+TEST_P(Line, is_joined_again_by_who_was_robbed_of_its_fifo) {
+  IF_ORDERED;
+  const auto holder = peer();
+  EXPECT_EQ(holder->ask("acquire"), "held");
+  FileLock lock(path(), options());
+  EXPECT_EQ(code_of([&] { lock.acquire(1ms); }), errc::timed_out);
+  for (const std::string& each : scratch_.names()) {
+    if (each.ends_with(".wake")) std::filesystem::remove(scratch_ / each);
+  }
+  std::thread waits = thread([&] { EXPECT_NO_THROW(lock.acquire(stuck)); });
+  see_waiting(1);
+  EXPECT_EQ(holder->ask("release"), "released");
+  waits.join();
+}
+
 TEST_P(Line, of_a_writer_is_not_passed_by_readers) {
   IF_ORDERED;
   if (!can_share()) return;

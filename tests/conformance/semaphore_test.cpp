@@ -54,8 +54,11 @@ TEST_P(Semaphores, give_out_no_more_units_than_there_are) {
     EXPECT_EQ(code_of([&] { (void)semaphore.acquire(1, 0s); }), errc::already_locked);
     EXPECT_EQ(code_of([&] { (void)semaphore.acquire(2, 1ms); }), errc::timed_out);
   });
-  one.release();
-  EXPECT_EQ(one.size(), 0U);
+  Semaphore::Units moved(std::move(one));
+  EXPECT_EQ(moved.size(), 1U);
+  EXPECT_EQ(semaphore.holders().size(), 3U);
+  moved.release();
+  EXPECT_EQ(moved.size(), 0U);
   in_another_thread([&] {
     EXPECT_EQ(code_of([&] { (void)semaphore.acquire(2, 1ms); }), errc::timed_out);
     EXPECT_EQ(semaphore.acquire(1, 0s).size(), 1U);

@@ -32,6 +32,11 @@ TEST_P(PathVerbs, a_guard_is_shared_by_who_holds) {
   EXPECT_GE(guard, 0);
   ::close(guard);
   EXPECT_TRUE(lock.i_am_locking());
+  if (!is_kernel(GetParam()) && !is_memory(GetParam())) return;
+  // As if this program had closed its descriptors: the number may be another file's.
+  in_.system().before = [](os::Call call) { return call == os::Call::stat ? EBADF : 0; };
+  EXPECT_EQ(code_of([&] { (void)lock.share_guard(); }), errc::not_my_lock);
+  in_.system().before = nullptr;
 }
 
 TEST_P(Verbs, the_guards_of_the_standard_work) {
@@ -165,6 +170,22 @@ TEST_P(BreakVerbs, unlock_of_a_lost_hold_is_noted_and_ends_nothing) {
   lock.lock();
   lock.unlock();
   EXPECT_EQ(lock.last_error(), std::error_code());
+}
+
+// As often as it was locked: one unlock more would end the program.
+TEST_P(BreakVerbs, holds_that_were_lost_one_after_the_other_may_all_be_unlocked) {
+  TestLock lock(path(), options());
+  lock.lock();
+  EXPECT_TRUE(lock.break_lock());
+  lock.lock();
+  EXPECT_TRUE(lock.break_lock());
+  lock.lock();
+  lock.unlock();
+  EXPECT_EQ(lock.last_error(), std::error_code());
+  for (int i = 0; i < 2; ++i) {
+    lock.unlock();
+    EXPECT_EQ(lock.last_error(), errc::not_locked);
+  }
 }
 
 TEST_P(Verbs, unlock_of_what_this_thread_never_held_ends_the_program) {

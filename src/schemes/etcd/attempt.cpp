@@ -54,10 +54,10 @@ std::optional<Step> Attempt::go_on() {
       return looked();
     case State::burying:
       return buried();
-    case State::held:
+    case State::held:  // not reached by tests: who has it asks no more
       return Granted{static_cast<std::uint64_t>(created_)};
     case State::leaving:
-      break;  // not reached by tests: who withdraws does so to the end before it asks again
+      break;  // nor is this: who withdraws does so to the end before it asks again
   }
   if (!answered()) return not_answered();
   state_ = State::idle;
@@ -77,7 +77,7 @@ Step Attempt::not_answered() {
   Blocked blocked;
   if (event_->is_open()) {
     blocked.on.push_back(event_->watch());
-  } else {
+  } else {  // no descriptor was to be had; not reached by tests
     blocked.look_again = system().now() + answer_soon;
   }
   return blocked;
@@ -327,7 +327,7 @@ std::optional<Step> Attempt::bury(const Key& dead) {
 std::optional<Step> Attempt::buried() {
   if (!answered()) return not_answered();
   const Answer& answer = pending_->answer;
-  if (answer.why && created_ == 0) {
+  if (answer.why && created_ == 0) {  // refused by the server while it stood in line; not reached by tests
     state_ = State::idle;
     return Failed{answer.why, answer.what, {}};
   }

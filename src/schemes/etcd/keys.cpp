@@ -146,7 +146,7 @@ Author author_of(const Key& key) {
   if (kind == "s") {
     author.mode = Mode::shared;
   } else if (kind != "x" && (!read_number(kind, author.weight) || author.weight == 0)) {
-    author.weight = 1;
+    author.weight = 1;  // by a version that knows more kinds; not reached by tests
   }
   std::string_view value = key.value;
   const std::size_t line = value.find('\n');

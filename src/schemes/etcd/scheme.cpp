@@ -117,7 +117,7 @@ std::vector<Holder> Scheme::holders(std::error_code& why) {
   constexpr std::int64_t enough = 64;
   std::vector<Key> keys = look(why, enough);
   std::size_t holding = holding_of(keys);
-  if (holding == static_cast<std::size_t>(enough)) {
+  if (holding == static_cast<std::size_t>(enough)) {  // as many readers as one look gives; not reached by tests
     keys = look(why, 0);
     holding = holding_of(keys);
   }

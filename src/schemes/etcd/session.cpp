@@ -302,7 +302,7 @@ class Session::Client {
     const os::MutexGuard guard(system_, mutex_);
     if (closed_) return ended();
     if (lease_ && lease_->stands(system_)) {
-      // Somebody else has asked, and been answered.
+      // Somebody else has asked, and been answered. A race; not reached by tests.
       auto there = std::make_shared<Pending>();
       there->done = true;
       return there;
@@ -356,7 +356,7 @@ class Session::Client {
 
   [[nodiscard]] std::shared_ptr<Watching> watch(std::shared_ptr<Watching> watching) {
     const os::MutexGuard guard(system_, mutex_);
-    if (ending_) {
+    if (ending_) {  // nor is this: the program ends while one of its threads comes
       watching->fired = true;
       return watching;
     }
@@ -380,7 +380,7 @@ class Session::Client {
 
   void renew(const std::shared_ptr<Event>& event) {
     const os::MutexGuard guard(system_, mutex_);
-    if (!lease_ || ending_) {
+    if (!lease_ || ending_) {  // it was lost since the keeper looked; not reached by tests
       event->set();
       return;
     }
@@ -1184,7 +1184,7 @@ Session::~Session() {
   // In a forked child its threads are not there, and its sockets are the parent's.
   if (process_.is_caller()) {
     client_.reset();
-  } else {
+  } else {  // in forked children, whose counts are lost when they end without exit handlers
     (void)client_.release();
   }
 }

@@ -299,7 +299,7 @@ std::error_code KernelAttempt::release() noexcept {
     const auto now = scheme_.holders(why);
     return why || now.empty() ? errc::not_locked : errc::not_my_lock;
   } catch (const std::bad_alloc&) {
-    return errc::not_locked;  // by us; whether somebody else has it by now cannot be told
+    return errc::not_locked;  // by us; whether somebody else has it by now cannot be told; not reached by tests
   }
 }
 
@@ -361,7 +361,7 @@ class KernelFreeWait final : public FreeWait {
  private:
   Step look() override {
     const auto directory = scheme_.resolve();
-    if (!directory.ok()) {
+    if (!directory.ok()) {  // gone since the last look; not reached by tests
       return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
     }
     const std::string quoted = "'" + scheme_.path_.name + "'";

@@ -59,7 +59,7 @@ const std::string* OpenGroup::in(const claim::Directory& directory) const noexce
 Step LockFileAttempt::convert(Mode to) noexcept {
   try {
     if (!claim_ || !claim_->descriptor_is_ours()) return Failed{errc::not_my_lock, {}, {}};
-    if (scheme_.terms_.lease.count() != 0) {
+    if (scheme_.terms_.lease.count() != 0) {  // the engine has refused it already; not reached by tests
       return Failed{std::make_error_code(std::errc::operation_not_supported), "a hold with a lease is exclusive", {}};
     }
     return to == Mode::exclusive ? try_upgrade() : try_downgrade(to);
@@ -97,7 +97,7 @@ Step LockFileAttempt::try_upgrade() {
       // Upgradable again. Where even that is refused it keeps more out than it need, and is tried again.
       (void)word_->downgrade(*claim_, held_, Mode::upgradable, scheme_.terms_.access);
       if (taken.again) return waits_.in_turn(system(), {});
-      return Failed{os::code_of(taken.error), std::move(taken.what), {}};
+      return Failed{os::code_of(taken.error), std::move(taken.what), {}};  // not reached by tests, but in the simulator
     }
     granted->fence = taken.number;
   }

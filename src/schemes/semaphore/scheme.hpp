@@ -30,6 +30,7 @@ class SemaphoreScheme final : public Scheme {
   /// `wanted` of `units`, in each attempt. Each is a lock of the scheme that `options` name, which there is.
   SemaphoreScheme(const FilePath& path, std::size_t units, std::size_t wanted, const Options& options);
 
+  /// Not reached by tests: it stands in no record, and no message is about it.
   [[nodiscard]] std::string_view name() const noexcept override { return "semaphore"; }
   [[nodiscard]] Traits traits() const noexcept override;
   [[nodiscard]] std::unique_ptr<Attempt> attempt(const Request& request) override;

@@ -94,7 +94,7 @@ std::optional<Step> Attempt::drain(LockWord seen) {
   number_ = mine.number;
   by_mark_ = false;
   reader = find_reader();
-  if (reader.damaged || reader.standing) {
+  if (reader.damaged || reader.standing) {  // it came in between; reached in the simulator only
     open_door();
     return std::nullopt;
   }

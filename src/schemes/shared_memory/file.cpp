@@ -386,7 +386,7 @@ Occupant File::read_slot(std::uint64_t number) const {
 }
 
 void File::judge_slot(std::uint64_t number, Occupant& who, const claim::KnownProcesses* known) const {
-  if (!who.there) {
+  if (!who.there) {  // as above; not reached by tests
     who.judgement = {Verdict::unknown, "its slot says nothing"};
     return;
   }

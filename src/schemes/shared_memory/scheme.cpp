@@ -283,7 +283,7 @@ std::optional<Standing> standing_in_slot(const File& file, std::uint64_t slot, c
     hold.number = number_of_mark(mark.number);
     return hold;
   }
-  return std::nullopt;
+  return std::nullopt;  // not reached: the last try is content with what it sees
 }
 
 os::Result<std::vector<Standing>> all_standing(File& file) {

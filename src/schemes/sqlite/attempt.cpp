@@ -267,7 +267,7 @@ std::optional<Blocked> Attempt::withdraw() noexcept {
       place_ = 0;
     } catch (const Refused&) {
       leave_line();
-    } catch (const std::bad_alloc&) {
+    } catch (const std::bad_alloc&) {  // not reached by tests
       leave_line();
     }
   }
@@ -299,7 +299,7 @@ std::error_code Attempt::release() noexcept {
       error = refused.refusal().busy ? std::make_error_code(std::errc::timed_out) : refused.refusal().why;
       database_->orphan({scheme_.name_.name, scheme_.name_.kind_number(), number, false});
     }
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // to tell what SQLite refused; not reached by tests: two troubles
     error = no_memory();
   }
   database_->give_back(std::move(fifo_));
@@ -317,7 +317,7 @@ bool Attempt::still_held(std::error_code& why) noexcept {
       why = refused.refusal().busy ? std::make_error_code(std::errc::resource_unavailable_try_again)
                                    : refused.refusal().why;
     }
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // not reached by tests, as above
     why = no_memory();
   }
   return false;
@@ -339,7 +339,7 @@ std::span<const Watch> Attempt::lost() noexcept {
     lost_.assign(1, fifo_->watch());
     return lost_;
   } catch (const std::exception&) {
-    return {};  // whoever watches asks now and then
+    return {};  // whoever watches asks now and then; not reached by tests
   }
 }
 

@@ -619,7 +619,7 @@ Database::Look::Look(Database& database) : database_(database) {
   try {
     database.check_usable();
     Query(database, Sql::begin_look).run();
-  } catch (...) {
+  } catch (...) {  // SQLite refuses a look without a lock; not reached by tests
     database.system().unlock(database.mutex_);
     throw;
   }

@@ -199,7 +199,7 @@ Examination Scheme::examine(std::error_code& why) {
   }
   try {
     database->examine(seen);
-  } catch (const Refused& refused) {
+  } catch (const Refused& refused) {  // it was usable a moment ago; not reached by tests
     seen.findings.push_back({"the database", Result::fails, refused.refusal().what});
   }
   return seen;

@@ -1,0 +1,129 @@
+// A scheme that a user of the library builds: one try and one release are enough for all the verbs; what it does not
+// have is refused by name.
+#include <lockfile/lockfile.hpp>
+#include <lockfile/scheme.hpp>
+
+#include <gtest/gtest.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+
+namespace lockfile::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+class OwnScheme : public ::testing::Test {
+ protected:
+  class Flag final : public SimpleScheme {
+   public:
+    explicit Flag(OwnScheme& test) : test_(test) {}
+    [[nodiscard]] std::string_view name() const noexcept override { return "flag"; }
+    Step try_once() noexcept override {
+      ++test_.tries_;
+      if (!test_.taken_.exchange(true)) return Granted{};
+      return Blocked{};
+    }
+    std::error_code release() noexcept override {
+      return test_.taken_.exchange(false) ? std::error_code() : make_error_code(errc::not_locked);
+    }
+    bool still_held() noexcept override { return test_.taken_; }
+
+   private:
+    OwnScheme& test_;
+  };
+
+  [[nodiscard]] std::unique_ptr<Lock> lock(const Options& options = {}) {
+    return std::make_unique<Lock>("/nowhere/x", std::make_unique<Flag>(*this), options);
+  }
+  template <class Call>
+  static std::error_code code_of(Call call) {
+    try {
+      call();
+      return {};
+    } catch (const Error& error) {
+      return error.code();
+    }
+  }
+
+  std::atomic<bool> taken_ = false;
+  std::atomic<int> tries_ = 0;
+};
+
+TEST_F(OwnScheme, is_locked_entered_again_and_released) {
+  const auto mine = lock();
+  mine->acquire();
+  mine->acquire(0s);
+  EXPECT_TRUE(mine->i_am_locking());
+  mine->release();
+  EXPECT_TRUE(taken_);
+  mine->release();
+  EXPECT_FALSE(taken_);
+  EXPECT_EQ(code_of([&] { mine->release(); }), errc::not_locked);
+}
+
+TEST_F(OwnScheme, is_waited_for_by_looking_again) {
+  const auto mine = lock();
+  mine->acquire();
+  std::thread other([&] {
+    const auto theirs = lock();
+    EXPECT_EQ(code_of([&] { theirs->acquire(0s); }), errc::already_locked);
+    EXPECT_EQ(code_of([&] { theirs->acquire(1ms); }), errc::timed_out);
+    theirs->acquire();
+    theirs->release();
+  });
+  while (tries_ < 6) std::this_thread::yield();
+  mine->release();
+  other.join();
+  EXPECT_FALSE(taken_);
+}
+
+TEST_F(OwnScheme, that_loses_a_hold_tells_so) {
+  const auto mine = lock();
+  mine->acquire();
+  taken_ = false;
+  EXPECT_FALSE(mine->i_am_locking());
+  EXPECT_EQ(code_of([&] { mine->release(); }), errc::not_locked);
+  mine->acquire(0s);
+}
+
+TEST_F(OwnScheme, refuses_what_it_does_not_have) {
+  const auto unsupported = std::errc::operation_not_supported;
+  const auto mine = lock();
+  EXPECT_EQ(code_of([&] { mine->lock_shared(); }), unsupported);
+  EXPECT_EQ(code_of([&] { (void)mine->holder(); }), unsupported);
+  EXPECT_EQ(code_of([&] { (void)mine->break_lock(); }), unsupported);
+  mine->acquire();
+  EXPECT_EQ(code_of([&] { mine->downgrade(Mode::shared); }), unsupported);
+  EXPECT_EQ(code_of([&] { mine->hand_over(::getpid()); }), unsupported);
+  EXPECT_EQ(code_of([&] { (void)mine->share_guard(); }), unsupported);
+  EXPECT_TRUE(mine->i_am_locking());
+  EXPECT_EQ(code_of([&] { lock({.fence = true})->acquire(0s); }), unsupported);
+  EXPECT_EQ(code_of([&] { lock({.lease = 1s})->acquire(0s); }), unsupported);
+  const Flag scheme(*this);
+  EXPECT_EQ(scheme.traits().shared, false);
+}
+
+// Before any verb of the child's: its copy of the hold is none.
+TEST_F(OwnScheme, holds_nothing_in_a_forked_child) {
+  const auto mine = lock();
+  mine->acquire();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool right = !mine->i_am_locking() && code_of([&] { mine->release(); }) == errc::not_locked;
+    ::_exit(right && taken_ ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(mine->i_am_locking());
+}
+
+}  // namespace
+}  // namespace lockfile::testing
