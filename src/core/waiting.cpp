@@ -1,8 +1,8 @@
 // Waiting.
 //
-// Watch, look again, sleep, at every turn: a step says who is in the way and what to watch; what is newly armed makes
-// another step necessary, for it may have changed before it was armed; only a step that found nothing new to arm is
-// followed by sleep.
+// Watch, look again, sleep, at every turn: a step says who is in the way and what to watch; an inode that is newly
+// watched makes another step necessary, for it may have changed before that; only a step that found none is followed by
+// sleep. What can be read from a descriptor, and the end of a process, are not lost so.
 //
 //   waiter: step: busy, W is I               arm I   step: free            <- would have slept for ever
 //   holder:                      unlink W

@@ -113,7 +113,8 @@ Sleeper::Armed Sleeper::arm(std::span<const Watch> on) {
     if (armed) {
       if (watch.source().kind() == WatchSource::Kind::inode) watch.source().close();
     } else if (arm_one(watch)) {
-      anew = true;
+      // What a descriptor has to read, and a process that has ended, are still there when it comes to sleep.
+      anew = anew || watch.source().kind() == WatchSource::Kind::inode;
     } else {
       all = false;
     }

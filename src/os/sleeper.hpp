@@ -57,8 +57,8 @@ class Sleeper {
   ~Sleeper();
 
   enum class Armed : std::uint8_t {
-    as_before,  ///< everything was armed already: what was looked at before is still true or will fire
-    anew,       ///< something is armed that was not: look again before sleeping
+    as_before,  ///< what was looked at before is still true or will fire
+    anew,       ///< an inode is watched that was not, and events of before are lost: look again before sleeping
     not_all,    ///< something could not be armed: look again now and then
   };
   /// Watches these and nothing else.

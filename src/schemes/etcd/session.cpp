@@ -1184,7 +1184,7 @@ Session::~Session() {
   // In a forked child its threads are not there, and its sockets are the parent's.
   if (process_.is_caller()) {
     client_.reset();
-  } else {  // in forked children, whose counts are lost when they end without exit handlers
+  } else {  // not reached by tests: the sessions of its parent stay with a child until it ends
     (void)client_.release();
   }
 }

@@ -115,7 +115,6 @@ std::optional<bool> KernelAttempt::would_enter() {
                       [&](const Holder& each) { return excludes(request_.mode, each.mode); });
 }
 
-// With the file that is open already, if that is of use.
 os::Result<std::shared_ptr<claim::Directory>> KernelAttempt::open_directory() {
   if (file_ && !file_->descriptor_is_ours()) file_.reset();
   if (!file_) file_ = scheme_.take_kept(request_.mode);

@@ -43,8 +43,9 @@ class KernelAttempt final : public FileAttempt {
   [[nodiscard]] Step try_step();
   [[nodiscard]] Step try_convert(Mode to);
   void tell_mode() noexcept;
-  /// The one it has, a kept one, or the one that the name means; none is made.
+  /// The directory that the path names now. The file that is open, or a kept one, stays if it is one of that directory.
   [[nodiscard]] os::Result<std::shared_ptr<claim::Directory>> open_directory();
+  /// That file, or the one that the name means; none is made.
   [[nodiscard]] os::Status open_file(const std::shared_ptr<claim::Directory>& directory);
   /// Opens or makes the file. `made`: it is ours already, locked before it had its name. `for_now`: refused in a way
   /// that another try may mend.
