@@ -180,8 +180,11 @@ class LinedAttempt final : public Attempt {
           leave_line(&claim::Turn::entered);
           return step;
         }
-        // The first time somebody is in the way may be the last: then it is asked again without sleep, or gives up.
-        if (!std::exchange(tried_to_upgrade_, true)) return step;
+        // Who only tries asks once, and needs no place. Whoever waits is asked again at once.
+        if (!std::exchange(tried_to_upgrade_, true)) {
+          blocked->look_again = os::Process::current().system().now();
+          return step;
+        }
         if (turn_ && stands_in_line()) {
           if (blocked->by) blocked->look_again.reset();
           turn_->sleep_as_first(os::Process::current().system(), *blocked);
