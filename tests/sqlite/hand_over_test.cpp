@@ -143,6 +143,9 @@ TEST_F(SQLiteHandOver, is_no_deadlock_to_the_thread_that_is_let_in) {
 TEST_F(SQLiteHandOver, that_comes_before_the_look_for_a_deadlock_is_none) {
   const auto reader = peer();
   ASSERT_EQ(reader->ask("share"), "held");
+  // Who holds nothing does not look.
+  TestLock another(scratch_ / "b", {.scheme = "sqlite"});
+  another.acquire();
   TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
   Connection other(database());
   bool released = false;

@@ -287,6 +287,9 @@ class Session::Client {
       ending_ = true;
       for (Call* const each : calls_) each->cancel();
       for (Stream* const each : streams_) each->cancel();
+      // They go by themselves. Threads that go on while the program ends may be about to end their watches.
+      renewals_ = nullptr;
+      watch_stream_ = nullptr;
       alarm_.Set(&queue_, std::chrono::system_clock::now(), &woken_);
     }
     thread_.join();
