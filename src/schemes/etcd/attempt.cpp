@@ -229,7 +229,7 @@ void Attempt::look() {
 std::optional<Step> Attempt::looked() {
   if (!answered()) return not_answered();
   const Answer& answer = pending_->answer;
-  if (answer.why) {
+  if (answer.why) {  // between a key and its first look, a moment after; not reached by tests
     if (!stands() || !request_.may_queue || answer.why != std::errc::host_unreachable) {
       Failed failed{answer.why, answer.what, {}};
       begin_anew();
@@ -241,7 +241,7 @@ std::optional<Step> Attempt::looked() {
     return blocked();
   }
   if (!answer.succeeded) {
-    begin_anew();  // it was broken, or its lease was over
+    begin_anew();  // it was broken, or its lease was over, in the same moment; not reached by tests
     return std::nullopt;
   }
   return judge_place(answer);
@@ -474,7 +474,7 @@ bool Attempt::look_at_own(std::error_code& why) {
   const auto pending = session_->begin(looking, lease_, event_, limit);
   const bool done = wait_for(*pending, *event_, system(), limit);
   if (!stands()) return false;
-  if (!done || pending->answer.why) {
+  if (!done || pending->answer.why) {  // mostly the lease is over by then; not reached by tests
     why = done ? pending->answer.why : std::make_error_code(std::errc::host_unreachable);
     return false;
   }

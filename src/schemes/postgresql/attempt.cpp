@@ -32,6 +32,7 @@ Step no_memory() { return Failed{std::make_error_code(std::errc::not_enough_memo
 
 }  // namespace
 
+// For schemes that ask nothing of their own; the next one is not reached, since `State::own` is theirs.
 std::optional<Step> SessionAttempt::own_answer(Connection& /*session*/) { return std::nullopt; }
 std::optional<Step> SessionAttempt::heard(Connection& /*session*/) { return std::nullopt; }
 
@@ -373,7 +374,7 @@ std::optional<Blocked> SessionAttempt::withdraw_further() {
       if (system().now() < answer_by_) return blocked(asked, progress);
       drop();
     } else if (progress == Progress::broken && state_ == State::cancelling && canceller_was_idle_) {
-      canceller_was_idle_ = false;
+      canceller_was_idle_ = false;  // the server ended the idle session just before; not reached by tests
       canceller_ = std::make_unique<Connection>(os::Process::current(), scheme_.place(), scheme_.reason());
     } else if (progress == Progress::broken || (state_ == State::cancelling && asked.failed())) {
       drop();
