@@ -476,7 +476,7 @@ Outcome Engine::outcome_of(Waited waited, const Limit& limit) {
 std::optional<Holder> Engine::who_is_in_the_way(State& state, std::optional<Holder> met, std::int64_t thread) {
   if (met && met->mode == Mode::exclusive) return met;
   // Whoever holds nothing does not wait for itself; a wait that ends in vain looks then who was in the way.
-  if (!state.process.part<Holdings>().any()) return met;
+  if (!state.count.all().any()) return met;
   const os::MutexGuard guard(state.process.system(), state.mutex);
   // Asking a server takes a session.
   const std::optional<bool> remembered = scheme_->is_held_by(thread);

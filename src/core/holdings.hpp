@@ -33,6 +33,7 @@ class Holdings {
       (previous_ != nullptr ? previous_->next_ : all_.first_) = next_;
       if (next_ != nullptr) next_->previous_ = previous_;
     }
+    [[nodiscard]] const Holdings& all() const noexcept { return all_; }
     void set(std::size_t holds) noexcept { holds_.store(holds, std::memory_order_relaxed); }
 
    private:
