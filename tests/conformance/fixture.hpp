@@ -1,6 +1,7 @@
 // What the laws stand on: a directory, a lock's path in it, a variant, and other processes of the same variant.
 #pragma once
 
+#include "support/code_of.hpp"
 #include "support/peer.hpp"
 #include "support/scratch.hpp"
 #include "support/test_lock.hpp"
@@ -78,17 +79,6 @@ class Law : public ::testing::TestWithParam<Variant> {
   Scratch scratch_;
   InVariant in_{GetParam()};
 };
-
-/// The code that a verb fails with; none: it succeeded.
-template <class Call>
-std::error_code code_of(Call call) {
-  try {
-    call();
-    return {};
-  } catch (const Error& error) {
-    return error.code();
-  }
-}
 
 /// Those of them that the command line can choose. ctest runs each test in a program of its own, which would spend more
 /// time on registering thousands of others than on its test.

@@ -80,6 +80,12 @@ class Line : public Law {
     }
     return {};
   }
+  // Of those who wait, and of those who have.
+  [[nodiscard]] std::vector<std::string> fifos() const {
+    std::vector<std::string> all = scratch_.names();
+    std::erase_if(all, [](const std::string& each) { return !each.ends_with(".wake"); });
+    return all;
+  }
   [[nodiscard]] bool can_share() const { return !GetParam().missing.hard_links || !GetParam().missing.rename_new; }
 
   bool told_ = false;
@@ -251,13 +257,6 @@ TEST_P(Line, is_left_by_who_gives_up) {
 // Somebody has removed its FIFO: it stands in nobody's way, and lines up anew.
 TEST_P(Line, goes_past_who_cannot_be_woken) {
   IF_ORDERED;
-  const auto fifos = [&] {
-    std::vector<std::string> all;
-    for (const std::string& each : scratch_.names()) {
-      if (each.ends_with(".wake")) all.push_back(each);
-    }
-    return all;
-  };
   FileLock lock(path(), options());
   lock.acquire();
   const auto one = waiting_peer(1, "acquire_until_told");
@@ -283,9 +282,7 @@ TEST_P(Line, is_joined_again_by_who_was_robbed_of_its_fifo) {
   EXPECT_EQ(holder->ask("acquire"), "held");
   FileLock lock(path(), options());
   EXPECT_EQ(code_of([&] { lock.acquire(1ms); }), errc::timed_out);
-  for (const std::string& each : scratch_.names()) {
-    if (each.ends_with(".wake")) std::filesystem::remove(scratch_ / each);
-  }
+  for (const std::string& each : fifos()) std::filesystem::remove(scratch_ / each);
   std::thread waits = thread([&] { EXPECT_NO_THROW(lock.acquire(stuck)); });
   see_waiting(1);
   EXPECT_EQ(holder->ask("release"), "released");

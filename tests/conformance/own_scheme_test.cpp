@@ -1,5 +1,7 @@
 // A scheme that a user of the library builds: one try and one release are enough for all the verbs; what it does not
 // have is refused by name.
+#include "support/code_of.hpp"
+
 #include <lockfile/lockfile.hpp>
 #include <lockfile/scheme.hpp>
 
@@ -41,15 +43,6 @@ class OwnScheme : public ::testing::Test {
 
   [[nodiscard]] std::unique_ptr<Lock> lock(const Options& options = {}) {
     return std::make_unique<Lock>("/nowhere/x", std::make_unique<Flag>(*this), options);
-  }
-  template <class Call>
-  static std::error_code code_of(Call call) {
-    try {
-      call();
-      return {};
-    } catch (const Error& error) {
-      return error.code();
-    }
   }
 
   std::atomic<bool> taken_ = false;

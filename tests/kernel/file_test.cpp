@@ -1,5 +1,6 @@
 // What only kernel locks promise: about their file, about names of holders, about descriptors that live on.
 #include "schemes/kernel/file.hpp"
+#include "support/code_of.hpp"
 #include "support/peer.hpp"
 #include "support/scratch.hpp"
 #include "support/variants.hpp"
@@ -27,15 +28,6 @@ class KernelFiles : public ::testing::TestWithParam<Variant> {
  protected:
   [[nodiscard]] Options options() const { return {.scheme = std::string(GetParam().scheme)}; }
   [[nodiscard]] std::vector<std::string> peer_arguments() const { return {path_, std::string(GetParam().name)}; }
-  template <class Call>
-  static std::error_code code_of(Call call) {
-    try {
-      call();
-      return {};
-    } catch (const Error& error) {
-      return error.code();
-    }
-  }
   static struct stat status_of(const std::string& path) {
     struct stat status = {};
     EXPECT_EQ(::stat(path.c_str(), &status), 0) << path;

@@ -244,15 +244,6 @@ void Proxy::pass_on(int client) {
   ::close(client);
 }
 
-std::error_code code_of(const std::function<void()>& call) {
-  try {
-    call();
-    return {};
-  } catch (const Error& error) {
-    return error.code();
-  }
-}
-
 std::string message_of(const std::function<void()>& call) {
   try {
     call();

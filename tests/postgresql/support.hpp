@@ -1,6 +1,7 @@
 // Servers, questions that are asked behind the library's back, and somebody who stands between it and a server.
 #pragma once
 
+#include "support/code_of.hpp"
 #include "support/peer.hpp"
 #include "support/scratch.hpp"
 
@@ -133,8 +134,6 @@ class Proxy {
   std::thread listening_;
 };
 
-/// The code that a verb fails with; none: it succeeded.
-[[nodiscard]] std::error_code code_of(const std::function<void()>& call);
 [[nodiscard]] std::string message_of(const std::function<void()>& call);
 /// Waits for something that has to come. Throws when it is stuck.
 void wait_for(const std::function<bool()>& it);

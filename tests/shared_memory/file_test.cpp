@@ -1,5 +1,6 @@
 // What only a shared-memory lock promises: about its file, which stays and may be anybody's work.
 #include "schemes/shared_memory/layout.hpp"
+#include "support/code_of.hpp"
 #include "support/layered_system.hpp"
 #include "support/peer.hpp"
 #include "support/scratch.hpp"
@@ -35,15 +36,6 @@ class SharedMemoryFiles : public ::testing::Test {
       return error.what();
     }
     return "granted";
-  }
-  template <class Call>
-  static std::error_code code_of(Call call) {
-    try {
-      call();
-      return {};
-    } catch (const Error& error) {
-      return error.code();
-    }
   }
   /// Makes the file, and nobody has it.
   void make() const {
