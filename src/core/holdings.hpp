@@ -2,6 +2,7 @@
 // so most who wait need not look who holds what they wait for.
 #pragma once
 
+#include "os/linked_list.hpp"
 #include "os/process.hpp"
 
 #include <atomic>
@@ -15,13 +16,11 @@ class Holdings {
   explicit Holdings(os::Process& process) noexcept : process_(process) {}
 
   /// How many holds one lock object has. Set by whoever takes or ends one, and so always right for the own thread's.
-  class Count {
+  class Count : private os::Linked<Count> {
    public:
     explicit Count(Holdings& all) noexcept : all_(all) {
       const os::MutexGuard guard(all_.process_.system(), all_.mutex_);
-      next_ = all_.first_;
-      if (next_ != nullptr) next_->previous_ = this;
-      all_.first_ = this;
+      all_.counts_.add(*this);
     }
     Count(const Count&) = delete;
     Count& operator=(const Count&) = delete;
@@ -30,23 +29,21 @@ class Holdings {
       // have.
       if (!all_.process_.is_caller()) return;
       const os::MutexGuard guard(all_.process_.system(), all_.mutex_);
-      (previous_ != nullptr ? previous_->next_ : all_.first_) = next_;
-      if (next_ != nullptr) next_->previous_ = previous_;
+      all_.counts_.remove(*this);
     }
     [[nodiscard]] const Holdings& all() const noexcept { return all_; }
     void set(std::size_t holds) noexcept { holds_.store(holds, std::memory_order_relaxed); }
 
    private:
     friend class Holdings;
+    friend class os::LinkedList<Count>;
     Holdings& all_;
     std::atomic<std::size_t> holds_ = 0;
-    Count* previous_ = nullptr;
-    Count* next_ = nullptr;
   };
 
   [[nodiscard]] bool any() const noexcept {
     const os::MutexGuard guard(process_.system(), mutex_);
-    for (const Count* each = first_; each != nullptr; each = each->next_) {
+    for (const Count* each = counts_.first(); each != nullptr; each = each->next) {
       if (each->holds_.load(std::memory_order_relaxed) != 0) return true;
     }
     return false;
@@ -55,7 +52,7 @@ class Holdings {
  private:
   os::Process& process_;
   mutable os::Mutex mutex_;
-  Count* first_ = nullptr;
+  os::LinkedList<Count> counts_;
 };
 
 }  // namespace lockfile::core

@@ -17,13 +17,10 @@ namespace lockfile {
 
 using core::Engine;
 using core::Outcome;
+using core::refuse;
 using core::Verb;
 
 namespace {
-
-[[noreturn]] void refuse(std::string_view path, std::errc code, std::string what) {
-  core::raise(Verb::lock, claim::printable(path), std::string(path), {std::make_error_code(code), std::move(what), {}});
-}
 
 schemes::FilePath path_or_throw(std::string_view path) {
   auto made = core::absolute_path(os::Process::current(), path);

@@ -13,6 +13,7 @@
 namespace lockfile {
 namespace {
 
+using core::refuse;
 using core::Verb;
 
 class OpenedLock final : public Lock {
@@ -26,11 +27,6 @@ std::string what_of(const std::system_error& error) {
   const std::string cause = ": " + error.code().message();
   if (what.ends_with(cause)) what.resize(what.size() - cause.size());
   return what;
-}
-
-[[noreturn]] void refuse(std::string_view address, std::errc code, std::string what) {
-  core::raise(Verb::lock, claim::printable(address), std::string(address),
-              {std::make_error_code(code), std::move(what), {}});
 }
 
 Address address_or_throw(std::string_view text) {
@@ -85,6 +81,10 @@ std::unique_ptr<core::Engine> engine_of(std::string_view text, Address address, 
 }
 
 }  // namespace
+
+void core::refuse(std::string_view path, std::errc code, std::string what) {
+  core::raise(Verb::lock, claim::printable(path), std::string(path), {std::make_error_code(code), std::move(what), {}});
+}
 
 std::unique_ptr<core::Engine> core::named_engine(std::string_view text, const Options& options) {
   Address address = address_or_throw(text);

@@ -7,9 +7,14 @@
 #include <lockfile/scheme.hpp>
 
 #include <memory>
+#include <string>
 #include <string_view>
+#include <system_error>
 
 namespace lockfile::core {
+
+/// Throws `LockFailed` for a lock object that cannot be made. `path`: a path or an address, as the caller wrote it.
+[[noreturn]] void refuse(std::string_view path, std::errc code, std::string what);
 
 /// Of the lock on a path, by `options.scheme`. Throws as `FileLock`.
 [[nodiscard]] std::unique_ptr<Engine> file_engine(std::string_view path, const Options& options);

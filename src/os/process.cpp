@@ -53,12 +53,12 @@ Process* Process::real() noexcept { return real_process.load(std::memory_order_a
 void Process::set_current(Process* process) noexcept { simulated = process; }
 
 void Process::after_fork_in_child() noexcept {
-  for (Unshared* each = unshared_; each != nullptr; each = each->next_) {
+  for (Unshared* each = unshared_.first(); each != nullptr; each = each->next) {
     system_.close(each->descriptor_);
     each->descriptor_ = -1;
     each->process_ = nullptr;
   }
-  unshared_ = nullptr;
+  unshared_.forget_all();
   system_.unlock(unshared_mutex_);
 }
 
@@ -67,10 +67,7 @@ void Unshared::open(Process& process, int descriptor) noexcept {
   const MutexGuard guard(process.system_, process.unshared_mutex_);
   process_ = &process;
   descriptor_ = descriptor;
-  previous_ = nullptr;
-  next_ = process.unshared_;
-  if (next_ != nullptr) next_->previous_ = this;
-  process.unshared_ = this;
+  process.unshared_.add(*this);
 }
 
 void Unshared::leave_list() noexcept {
@@ -79,8 +76,7 @@ void Unshared::leave_list() noexcept {
   // have; its list is its parent's and of no use to it.
   if (process.is_caller()) {
     const MutexGuard guard(process.system_, process.unshared_mutex_);
-    (previous_ != nullptr ? previous_->next_ : process.unshared_) = next_;
-    if (next_ != nullptr) next_->previous_ = previous_;
+    process.unshared_.remove(*this);
   }
   process_ = nullptr;
 }

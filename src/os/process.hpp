@@ -3,6 +3,7 @@
 // can have several processes in one address space.
 #pragma once
 
+#include "os/linked_list.hpp"
 #include "os/system.hpp"
 
 #include <cstdint>
@@ -32,7 +33,7 @@ class Process;
 /// A descriptor that a forked child must not keep, since its copy would prolong a kernel lock or read our events. The
 /// child's copy is closed by an at-fork handler; a child that was made without running it (clone(2)) keeps its copy
 /// until it ends or execs.
-class Unshared {
+class Unshared : private Linked<Unshared> {
  public:
   Unshared() = default;
   Unshared(const Unshared&) = delete;
@@ -47,11 +48,10 @@ class Unshared {
 
  private:
   friend class Process;
+  friend class LinkedList<Unshared>;
   void leave_list() noexcept;
   Process* process_ = nullptr;
   int descriptor_ = -1;
-  Unshared* previous_ = nullptr;
-  Unshared* next_ = nullptr;
 };
 
 class Process {
@@ -97,7 +97,7 @@ class Process {
   Identity identity_;
   std::unique_ptr<Notifier> notifier_;
   Mutex unshared_mutex_;
-  Unshared* unshared_ = nullptr;
+  LinkedList<Unshared> unshared_;
   Mutex mutex_;
   std::unordered_map<std::type_index, std::shared_ptr<void>> parts_;
 };

@@ -13,19 +13,10 @@
 #include <new>
 
 namespace lockfile::schemes {
-namespace {
-
-// One for the next hold, and one more where threads take turns.
-constexpr std::size_t most_kept = 2;
-
-}  // namespace
 
 void KernelHolds::add(Entry& entry) noexcept {
   const os::MutexGuard guard(process_.system(), mutex_);
-  entry.previous = nullptr;
-  entry.next = first_;
-  if (first_ != nullptr) first_->previous = &entry;
-  first_ = &entry;
+  all_.add(entry);
   entry.listed = true;
 }
 
@@ -35,8 +26,7 @@ void KernelHolds::remove(Entry& entry) noexcept {
   // In a forked child the list is its parent's, and its mutex may be locked by a thread that the child does not have.
   if (!process_.is_caller()) return;
   const os::MutexGuard guard(process_.system(), mutex_);
-  (entry.previous != nullptr ? entry.previous->next : first_) = entry.next;
-  if (entry.next != nullptr) entry.next->previous = entry.previous;
+  all_.remove(entry);
 }
 
 void KernelHolds::change(Entry& entry, Mode mode) noexcept {
@@ -47,7 +37,7 @@ void KernelHolds::change(Entry& entry, Mode mode) noexcept {
 std::vector<Holder> KernelHolds::of(const os::FileInfo& info, const Entry* except) const {
   const os::MutexGuard guard(process_.system(), mutex_);
   std::vector<Holder> all;
-  for (const Entry* each = first_; each != nullptr; each = each->next) {
+  for (const Entry* each = all_.first(); each != nullptr; each = each->next) {
     if (each != except && each->info.same_inode(info)) all.push_back(each->holder);
   }
   return all;
@@ -71,7 +61,6 @@ Traits KernelFileScheme::traits() const noexcept {
 }
 
 std::unique_ptr<FileAttempt> KernelFileScheme::file_attempt(const Request& request) {
-  kept_.reserve(most_kept);  // so that keeping one never needs memory
   return std::make_unique<KernelAttempt>(*this, request);
 }
 
@@ -90,9 +79,7 @@ os::Result<std::shared_ptr<claim::Directory>> KernelFileScheme::resolve_beside(c
 }
 
 std::unique_ptr<KernelFile> KernelFileScheme::take_kept(Mode mode) {
-  while (!kept_.empty()) {
-    std::unique_ptr<KernelFile> file = std::move(kept_.back());
-    kept_.pop_back();
+  while (auto file = kept_.take()) {
     if (file->descriptor_is_ours() && file->will_do(mode)) return file;
   }
   return nullptr;
@@ -100,7 +87,7 @@ std::unique_ptr<KernelFile> KernelFileScheme::take_kept(Mode mode) {
 
 void KernelFileScheme::keep(std::unique_ptr<KernelFile> file) noexcept {
   const bool of_use = file->descriptor() >= 0 && file->shared_directory() == directory_;
-  if (of_use && kept_.size() < most_kept && kept_.size() < kept_.capacity()) kept_.push_back(std::move(file));
+  if (of_use && kept_.has_room()) kept_.put(std::move(file));
 }
 
 void KernelFileScheme::abandon() noexcept {

@@ -33,8 +33,10 @@
 // lock back only when its holder's descriptors are closed.
 #pragma once
 
+#include "os/linked_list.hpp"
 #include "schemes/file_path.hpp"
 #include "schemes/file_scheme.hpp"
+#include "schemes/kept.hpp"
 #include "schemes/kernel/file.hpp"
 
 #include <lockfile/options.hpp>
@@ -62,11 +64,9 @@ class KernelHolds {
  public:
   explicit KernelHolds(os::Process& process) noexcept : process_(process) {}
 
-  struct Entry {
+  struct Entry : os::Linked<Entry> {
     os::FileInfo info;
     Holder holder;
-    Entry* previous = nullptr;
-    Entry* next = nullptr;
     bool listed = false;
   };
   void add(Entry& entry) noexcept;
@@ -78,7 +78,7 @@ class KernelHolds {
  private:
   os::Process& process_;
   mutable os::Mutex mutex_;
-  Entry* first_ = nullptr;
+  os::LinkedList<Entry> all_;
 };
 
 class KernelFileScheme final : public FileScheme {
@@ -126,7 +126,7 @@ class KernelFileScheme final : public FileScheme {
   bool remove_on_release_;
   std::string nonce_;
   std::shared_ptr<claim::Directory> directory_;
-  std::vector<std::unique_ptr<KernelFile>> kept_;
+  Kept<KernelFile> kept_;
 };
 
 /// Waits until nobody holds, and takes nothing but for an instant (flock(2) cannot be asked otherwise).

@@ -12,9 +12,6 @@
 namespace lockfile::schemes {
 namespace {
 
-// One for the next hold, and one more where threads take turns.
-constexpr std::size_t most_kept = 2;
-
 std::string_view name_of(Publish publish) noexcept {
   switch (publish) {
     case Publish::link:
@@ -66,20 +63,14 @@ os::Result<std::shared_ptr<claim::Directory>> LockFileScheme::resolve() {
 }
 
 claim::Claim::Made LockFileScheme::take_claim(const std::shared_ptr<claim::Directory>& directory) {
-  if (!kept_.empty()) {
-    claim::Claim::Made made;
-    made.claim = std::move(kept_.back());
-    kept_.pop_back();
-    return made;
-  }
-  kept_.reserve(most_kept);  // so that keeping one never needs memory
+  if (auto kept = kept_.take()) return {.claim = std::move(kept)};
   return claim::Claim::make(directory, names_, terms_);
 }
 
 void LockFileScheme::keep_claim(std::unique_ptr<claim::Claim> claim) noexcept {
   // What belongs to a directory that the path no longer names is of no use.
-  if (claim->shared_directory() == directory_ && kept_.size() < most_kept && kept_.size() < kept_.capacity()) {
-    kept_.push_back(std::move(claim));
+  if (claim->shared_directory() == directory_ && kept_.has_room()) {
+    kept_.put(std::move(claim));
   } else {
     claim->drop();
   }

@@ -26,6 +26,7 @@
 #include "claim/word.hpp"
 #include "schemes/file_path.hpp"
 #include "schemes/file_scheme.hpp"
+#include "schemes/kept.hpp"
 
 #include <lockfile/options.hpp>
 #include <lockfile/scheme.hpp>
@@ -108,7 +109,7 @@ class LockFileScheme final : public FileScheme {
   bool fence_;  // exclusive holds are numbered
   std::shared_ptr<claim::Directory> directory_;
   OpenGroup open_group_;
-  std::vector<std::unique_ptr<claim::Claim>> kept_;
+  Kept<claim::Claim> kept_;
   claim::LeaseSeen lease_seen_;
   bool swept_ = false;  // what the dead left beside this lock has been cleared once
 };

@@ -12,12 +12,6 @@
 #include <utility>
 
 namespace lockfile::schemes::shared_memory {
-namespace {
-
-// One for the next hold, and one more where threads take turns.
-constexpr std::size_t most_kept = 2;
-
-}  // namespace
 
 Scheme::Scheme(FilePath path, const Options& options)
     : path_(std::move(path)),
@@ -93,12 +87,8 @@ void Scheme::abandon() noexcept {
 }
 
 std::unique_ptr<Participant> Scheme::take(const Request& request, Refusal& refusal) {
-  std::unique_ptr<Participant> participant;
-  if (!kept_.empty()) {
-    participant = std::move(kept_.back());
-    kept_.pop_back();
-  } else {
-    kept_.reserve(most_kept);  // so that keeping one never needs memory
+  std::unique_ptr<Participant> participant = kept_.take();
+  if (!participant) {
     participant = std::make_unique<Participant>();
     participant->thread = request.thread;
     refusal = join(*participant);
@@ -112,8 +102,8 @@ std::unique_ptr<Participant> Scheme::take(const Request& request, Refusal& refus
 }
 
 void Scheme::keep(std::unique_ptr<Participant> participant) noexcept {
-  if (participant->file == file_ && kept_.size() < most_kept && kept_.size() < kept_.capacity()) {
-    kept_.push_back(std::move(participant));
+  if (participant->file == file_ && kept_.has_room()) {
+    kept_.put(std::move(participant));
   } else {
     leave(*participant);
   }

@@ -35,6 +35,7 @@
 
 #include "schemes/file_path.hpp"
 #include "schemes/file_scheme.hpp"
+#include "schemes/kept.hpp"
 #include "schemes/shared_memory/file.hpp"
 
 #include "claim/names.hpp"
@@ -106,14 +107,11 @@ class Scheme final : public FileScheme {
   void keep(std::unique_ptr<Participant> participant) noexcept;
   /// The slot that `take` would give that thread, where nothing is to be written into it; null: none.
   [[nodiscard]] Participant* kept_of(std::int64_t thread) const noexcept {
-    return !kept_.empty() && kept_.back()->thread == thread ? kept_.back().get() : nullptr;
+    Participant* const last = kept_.last();
+    return last != nullptr && last->thread == thread ? last : nullptr;
   }
   /// That very slot. There is room to keep it again.
-  [[nodiscard]] std::unique_ptr<Participant> take_kept() noexcept {
-    std::unique_ptr<Participant> participant = std::move(kept_.back());
-    kept_.pop_back();
-    return participant;
-  }
+  [[nodiscard]] std::unique_ptr<Participant> take_kept() noexcept { return kept_.take(); }
   void leave(Participant& participant) noexcept;
   void give_back(std::uint64_t slot) noexcept;
   /// The file is not W any more, or its descriptor not ours: begin anew.
@@ -131,7 +129,7 @@ class Scheme final : public FileScheme {
   std::string reason_;
   std::shared_ptr<claim::Directory> directory_;
   std::shared_ptr<File> file_;
-  std::vector<std::unique_ptr<Participant>> kept_;
+  Kept<Participant> kept_;
   std::vector<std::uint64_t> own_;  // every slot whose byte our descriptor has
   std::vector<std::uint64_t> room_of_copies_;
 };
