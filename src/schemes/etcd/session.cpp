@@ -1,5 +1,6 @@
-// The one file that knows gRPC. Everything is begun under the session's mutex, by whichever thread, and ends in the
-// session's own thread, which takes it out of the one completion queue and goes on under the mutex.
+// The session: what is asked of a cluster, and its answers. Everything is begun under the session's mutex, by whichever
+// thread, and ends in the session's own thread, which takes it out of the one completion queue and goes on under the
+// mutex.
 //
 //   a lock's thread:  Txn sent ----------- sleeps on its event -- looks at the answer
 //   session's thread:           completion: answer noted, event set      renewals, watches, sending again
@@ -9,6 +10,9 @@
 
 #include "claim/names.hpp"
 #include "os/thread.hpp"
+#include "schemes/etcd/endpoint.hpp"
+#include "schemes/etcd/examination.hpp"
+#include "schemes/etcd/messages.hpp"
 
 #include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
@@ -18,11 +22,9 @@
 #include <cstdlib>
 #include <deque>
 #include <exception>
-#include <fstream>
 #include <functional>
 #include <mutex>
 #include <set>
-#include <sstream>
 #include <thread>
 #include <utility>
 
@@ -30,7 +32,6 @@
 
 namespace lockfile::schemes::etcd {
 
-namespace rpc = ::etcdserverpb;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using SteadyTime = std::chrono::steady_clock::time_point;
@@ -48,14 +49,8 @@ void Event::wait_until(SteadyTime when) noexcept {
 namespace {
 
 constexpr milliseconds patience_of_all{5000};
-constexpr milliseconds first_backoff{50};
-constexpr milliseconds last_backoff{1000};
 constexpr milliseconds goodbye{500};
 constexpr milliseconds slow_for{100};
-
-// Pings of a connection with streams on it. A server refuses those that ask more often than every 5 s.
-constexpr int ping_every_ms = 6000;
-constexpr int ping_answer_ms = 2000;
 
 // Between our clock and the servers': the time in which a holder is told that its hold is lost, before anybody else can
 // be granted it. The servers count from when they renew a lease, which is after we sent for it.
@@ -63,189 +58,10 @@ nanoseconds margin_of(std::chrono::seconds ttl) {
   return std::max<nanoseconds>(milliseconds(250), nanoseconds(ttl) / 8);
 }
 
-std::string environment(const char* name) {
-  const char* const value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): read once, when a session begins
-  return value == nullptr ? std::string() : std::string(value);
-}
-
-std::string content_of(const std::string& path) {
-  if (path.empty()) return {};
-  const std::ifstream in(path, std::ios::binary);
-  if (!in)
-    throw std::system_error(std::make_error_code(std::errc::no_such_file_or_directory), "cannot read '" + path + "'");
-  std::ostringstream bytes;
-  bytes << in.rdbuf();
-  return bytes.str();
-}
-
-// The variables and files of etcdctl(1), so that whoever can use the one can use the other.
-struct Credentials {
-  std::shared_ptr<grpc::ChannelCredentials> channel;
-  std::string user;
-  std::string password;
-
-  static Credentials from_environment() {
-    Credentials all;
-    const std::string authority = environment("ETCDCTL_CACERT");
-    const std::string certificate = environment("ETCDCTL_CERT");
-    if (authority.empty() && certificate.empty()) {
-      all.channel = grpc::InsecureChannelCredentials();
-    } else {
-      grpc::SslCredentialsOptions files;
-      files.pem_root_certs = content_of(authority);
-      files.pem_cert_chain = content_of(certificate);
-      files.pem_private_key = content_of(environment("ETCDCTL_KEY"));
-      all.channel = grpc::SslCredentials(files);
-    }
-    all.user = environment("ETCDCTL_USER");
-    all.password = environment("ETCDCTL_PASSWORD");
-    if (const std::size_t colon = all.user.find(':'); all.password.empty() && colon != std::string::npos) {
-      all.password = all.user.substr(colon + 1);
-      all.user.resize(colon);
-    }
-    return all;
-  }
-};
-
-struct Endpoint {
-  std::string address;
-  std::shared_ptr<grpc::Channel> channel;
-  std::unique_ptr<rpc::KV::Stub> keys;
-  std::unique_ptr<rpc::Lease::Stub> leases;
-  std::unique_ptr<rpc::Watch::Stub> watches;
-  std::unique_ptr<rpc::Maintenance::Stub> maintenance;
-  std::unique_ptr<rpc::Auth::Stub> auth;
-};
-
-Endpoint connect(const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
-  grpc::ChannelArguments with;
-  with.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, static_cast<int>(first_backoff.count()));
-  with.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(last_backoff.count()));
-  with.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, static_cast<int>(last_backoff.count()));
-  with.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, ping_every_ms);
-  with.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, ping_answer_ms);
-  with.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  with.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  with.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
-  with.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  with.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  with.SetMaxReceiveMessageSize(-1);
-  Endpoint endpoint;
-  endpoint.address = address;
-  endpoint.channel = grpc::CreateCustomChannel(address, credentials, with);
-  endpoint.keys = rpc::KV::NewStub(endpoint.channel);
-  endpoint.leases = rpc::Lease::NewStub(endpoint.channel);
-  endpoint.watches = rpc::Watch::NewStub(endpoint.channel);
-  endpoint.maintenance = rpc::Maintenance::NewStub(endpoint.channel);
-  endpoint.auth = rpc::Auth::NewStub(endpoint.channel);
-  return endpoint;
-}
-
 // gRPC's clock for deadlines is the wall clock; the library's is not.
 std::chrono::system_clock::time_point wall(os::System& system, SteadyTime when) {
   return std::chrono::system_clock::now() +
          std::chrono::duration_cast<std::chrono::system_clock::duration>(when - system.now());
-}
-
-// A member whose own time for a question has run out, before the client's, says so by an error that gRPC does not know.
-// As after the client's own deadline, what was asked may have been done all the same.
-grpc::StatusCode code_of(const grpc::Status& status) {
-  const bool late =
-      status.error_code() == grpc::StatusCode::UNKNOWN &&
-      (status.error_message() == "context deadline exceeded" || status.error_message() == "context canceled");
-  return late ? grpc::StatusCode::DEADLINE_EXCEEDED : status.error_code();
-}
-
-bool is_worth_another(const grpc::Status& status) {
-  return code_of(status) == grpc::StatusCode::UNAVAILABLE || code_of(status) == grpc::StatusCode::DEADLINE_EXCEEDED;
-}
-
-bool is_about_token(const grpc::Status& status) { return status.error_code() == grpc::StatusCode::UNAUTHENTICATED; }
-
-std::errc cause_of(const grpc::Status& status) {
-  switch (code_of(status)) {
-    case grpc::StatusCode::UNAVAILABLE:
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return std::errc::host_unreachable;
-    case grpc::StatusCode::UNAUTHENTICATED:
-    case grpc::StatusCode::PERMISSION_DENIED:
-    case grpc::StatusCode::INVALID_ARGUMENT:
-      return std::errc::permission_denied;
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return std::errc::no_space_on_device;
-    case grpc::StatusCode::UNIMPLEMENTED:
-      return std::errc::operation_not_supported;
-    case grpc::StatusCode::CANCELLED:
-      return std::errc::operation_canceled;
-    default:
-      return std::errc::protocol_error;
-  }
-}
-
-void describe(const grpc::Status& status, const std::string& endpoint, Answer& into) {
-  into.why = std::make_error_code(cause_of(status));
-  into.what = (is_worth_another(status) ? "cannot reach '" : "refused by '") + endpoint + "'";
-  if (!status.error_message().empty()) into.what += " (" + status.error_message() + ")";
-}
-
-rpc::RangeRequest range_of(const Range& range) {
-  rpc::RangeRequest made;
-  made.set_key(range.from);
-  made.set_range_end(range.to);
-  if (range.to.empty()) return made;
-  made.set_limit(range.limit);
-  made.set_count_only(range.count);
-  made.set_keys_only(range.names);
-  if (range.names) return made;
-  made.set_sort_target(rpc::RangeRequest::CREATE);
-  made.set_sort_order(range.newest_first ? rpc::RangeRequest::DESCEND : rpc::RangeRequest::ASCEND);
-  made.set_max_create_revision(range.created_by);
-  return made;
-}
-
-void add(const Operation& operation, std::int64_t lease, rpc::RequestOp& into) {
-  switch (operation.kind) {
-    case Operation::Kind::range:
-      *into.mutable_request_range() = range_of(operation.range);
-      break;
-    case Operation::Kind::put: {
-      auto& put = *into.mutable_request_put();
-      put.set_key(operation.range.from);
-      put.set_value(operation.value);
-      put.set_lease(lease);
-      break;
-    }
-    case Operation::Kind::erase:
-      into.mutable_request_delete_range()->set_key(operation.range.from);
-      break;
-  }
-}
-
-rpc::TxnRequest request_of(const Transaction& transaction, std::int64_t lease) {
-  rpc::TxnRequest made;
-  for (const Condition& each : transaction.when) {
-    auto& compare = *made.add_compare();
-    compare.set_target(rpc::Compare::CREATE);
-    compare.set_key(each.from);
-    compare.set_range_end(each.to);
-    compare.set_create_revision(each.created);
-  }
-  for (const Operation& each : transaction.then) add(each, lease, *made.add_success());
-  for (const Operation& each : transaction.otherwise) add(each, lease, *made.add_failure());
-  return made;
-}
-
-void read(rpc::TxnResponse& response, Answer& into) {
-  into.succeeded = response.succeeded();
-  into.revision = response.header().revision();
-  for (auto& each : *response.mutable_responses()) {
-    if (!each.has_response_range()) continue;
-    into.count = each.response_range().count();
-    auto& keys = into.ranges.emplace_back();
-    for (auto& key : *each.mutable_response_range()->mutable_kvs()) {
-      keys.push_back({std::move(*key.mutable_key()), std::move(*key.mutable_value()), key.create_revision()});
-    }
-  }
 }
 
 std::shared_ptr<Pending> failed(std::errc code, const std::string& what) {
@@ -391,7 +207,16 @@ class Session::Client {
     if (asked_at_.count() == 0) ask_to_renew();
   }
 
-  void examine(Examination& into);
+  void examine(Examination& into) {
+    std::string token;
+    std::size_t in_use = 0;
+    {
+      const os::MutexGuard guard(system_, mutex_);
+      token = token_;
+      in_use = current_;
+    }
+    etcd::examine(endpoints_, in_use, token, cluster_.ttl, into);
+  }
   [[nodiscard]] std::uint64_t transactions() const noexcept { return transactions_; }
 
  private:
@@ -489,7 +314,7 @@ class Session::Client {
     const bool time_left = !ending_ && system_.now() < call.deadline;
     if (!call.status.ok() && time_left && is_worth_another(call.status)) {
       // A member that is silent is so on its streams too, and they say nothing of it for longer.
-      if (code_of(call.status) == grpc::StatusCode::DEADLINE_EXCEEDED) leave_streams_at(call.endpoint);
+      if (is_silence(call.status)) leave_streams_at(call.endpoint);
       leave(call.endpoint);
       // At once to those that have not been asked yet.
       const bool all_asked = call.times_sent % endpoints_.size() == 0;
@@ -1081,97 +906,6 @@ class Session::Client {
   std::vector<std::shared_ptr<Watching>> refused_;
   SteadyTime refused_again_;
 };
-
-// Each member by a call of its own, in the caller's thread.
-void Session::Client::examine(Examination& into) {
-  using Result = Finding::Result;
-  std::int64_t revision = 0;
-  const auto prepare = [&](grpc::ClientContext& context) {
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(2));
-    const os::MutexGuard guard(system_, mutex_);
-    if (!token_.empty()) context.AddMetadata("token", token_);
-  };
-  for (const Endpoint& each : endpoints_) {
-    grpc::ClientContext context;
-    prepare(context);
-    rpc::StatusResponse seen;
-    const grpc::Status status = each.maintenance->Status(&context, {}, &seen);
-    if (!status.ok()) {
-      into.findings.push_back({"member " + each.address, Result::fails, status.error_message()});
-      continue;
-    }
-    revision = std::max(revision, seen.header().revision());
-    std::string detail = "etcd " + seen.version() + ", " + std::to_string(seen.dbsize()) + " bytes of which " +
-                         std::to_string(seen.dbsizeinuse()) + " are in use";
-    if (seen.leader() == 0) detail += "; it knows no leader";
-    if (seen.islearner()) detail += "; a learner, which serves no locks";
-    for (const std::string& error : seen.errors()) detail += "; " + error;
-    const bool well = seen.leader() != 0 && !seen.islearner() && seen.errors_size() == 0;
-    into.findings.push_back({"member " + each.address, well ? Result::works : Result::fails, detail});
-    if (into.file_system.empty()) into.file_system = "etcd " + seen.version();
-  }
-  std::size_t in_use = 0;
-  {
-    const os::MutexGuard guard(system_, mutex_);
-    in_use = current_;
-  }
-  const Endpoint& one = endpoints_[in_use];
-  {
-    grpc::ClientContext context;
-    prepare(context);
-    rpc::AlarmResponse seen;
-    const grpc::Status status = one.maintenance->Alarm(&context, {}, &seen);
-    bool full = false;
-    for (const auto& each : seen.alarms()) full = full || each.alarm() == 1;
-    if (!status.ok()) {
-      into.findings.push_back({"quota", Result::note, status.error_message()});
-    } else if (seen.alarms_size() == 0) {
-      into.findings.push_back({"quota", Result::works, "no alarm"});
-    } else {
-      into.findings.push_back(
-          {"quota", Result::fails, full ? "its space is used up: nothing can be written" : "a member is damaged"});
-    }
-  }
-  {
-    grpc::ClientContext context;
-    prepare(context);
-    rpc::LeaseGrantRequest request;
-    request.set_ttl(1);
-    rpc::LeaseGrantResponse seen;
-    const grpc::Status status = one.leases->LeaseGrant(&context, request, &seen);
-    if (status.ok()) {
-      grpc::ClientContext back;
-      prepare(back);
-      rpc::LeaseRevokeRequest revoke;
-      revoke.set_id(seen.id());
-      rpc::LeaseRevokeResponse revoked;
-      (void)one.leases->LeaseRevoke(&back, revoke, &revoked);  // else it ends by itself
-      const bool enough = cluster_.ttl.count() >= 2 * seen.ttl();
-      into.findings.push_back({"lease", enough ? Result::works : Result::note,
-                               "the shortest is " + std::to_string(seen.ttl()) + " s, ours " +
-                                   std::to_string(cluster_.ttl.count()) + " s" +
-                                   (enough ? "" : ": an election may outlast it")});
-    } else {
-      into.findings.push_back({"lease", Result::fails, status.error_message()});
-    }
-  }
-  constexpr std::int64_t many = 100'000;
-  if (revision > many) {
-    grpc::ClientContext context;
-    prepare(context);
-    rpc::RangeRequest request;
-    request.set_key("\x01");
-    request.set_revision(revision - many);
-    rpc::RangeResponse seen;
-    const grpc::Status status = one.keys->Range(&context, request, &seen);
-    const bool compacted = status.error_code() == grpc::StatusCode::OUT_OF_RANGE;
-    into.findings.push_back(
-        {"compaction", compacted ? Result::works : Result::note,
-         compacted ? "old revisions are compacted"
-                   : "over " + std::to_string(many) +
-                         " revisions are kept: set --auto-compaction-retention, or the quota is used up"});
-  }
-}
 
 // gRPC starts threads in any call, beginning with the first object of it that is made, and a thread has the signal mask
 // of whoever starts it. One that takes the program's signals would take away what the program reads by signalfd(2) or
