@@ -56,7 +56,7 @@ class Formatter : public CLI::Formatter {
 };
 
 // CLI11 speaks in sentences; lockctl's messages are in lower case and without a full stop.
-std::string message_of(const CLI::ParseError& error) {
+std::string problem_of(const CLI::ParseError& error) {
   std::string message = error.what();
   while (!message.empty() && (message.back() == '.' || message.back() == '\n' || message.back() == ' ')) {
     message.pop_back();
@@ -153,7 +153,7 @@ Request read_arguments(std::vector<std::string> arguments) {
     return wrong_usage(app, message_of_extras(app, command));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
-      return wrong_usage(app, message_of(error));
+      return wrong_usage(app, problem_of(error));
     }
     std::ostringstream output;
     app.exit(error, output, output);

@@ -10,12 +10,6 @@ namespace {
 
 using std::string;
 
-constexpr int unavailable = 69;
-constexpr int conflict = 75;
-constexpr int timed_out = 124;
-
-bool has(const string& text, const string& what) { return text.find(what) != string::npos; }
-
 TEST(kernel, locks_the_path_itself_and_every_command_says_so) {
   for (const string scheme : {"kernel", "flock"}) {
     const Directory here;

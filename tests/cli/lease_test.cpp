@@ -14,9 +14,6 @@ namespace {
 
 using std::string;
 
-constexpr int cannot_create = 73;
-constexpr int usage = 64;
-constexpr int conflict = 75;
 // Not too short for a busy machine to renew in time.
 const string ttl = "3s";
 
@@ -29,8 +26,6 @@ Start under_lease(const Directory& here, std::vector<string> options, std::vecto
 }
 
 void break_it(const Directory& here) { EXPECT_EQ(lockctl(here, {"break", "x", "--force"}).status, 0); }
-
-bool has(const string& text, const string& what) { return text.find(what) != string::npos; }
 
 TEST(lease, ends_with_its_command_as_any_hold) {
   const Directory here;

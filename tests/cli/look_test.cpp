@@ -16,10 +16,6 @@ namespace {
 using nlohmann::json;
 using std::string;
 
-constexpr int conflict = 75;
-constexpr int cannot_look = 74;
-constexpr int timed_out = 124;
-
 // A lock whose holder is dead: lockctl and its command were killed together.
 void leave_stale_lock(const Directory& here) {
   HeldLock held(here, "x");

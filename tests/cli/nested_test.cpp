@@ -8,8 +8,6 @@ namespace {
 
 using std::string;
 
-constexpr int conflict = 75;
-
 void expect_own_caller(const Result& result) {
   EXPECT_EQ(result.status, conflict) << result.errors;
   EXPECT_NE(result.errors.find("cannot lock 'x.lock': held by your own caller, pid "), string::npos) << result.errors;

@@ -13,10 +13,6 @@ namespace {
 namespace fs = std::filesystem;
 using std::string;
 
-constexpr int no_program = 71;
-
-bool has(const string& text, const string& what) { return text.find(what) != string::npos; }
-
 // Those of this build, the one that has most last.
 std::vector<string> programs() {
   std::istringstream all(LOCKCTL_PROGRAMS);

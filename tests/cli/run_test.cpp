@@ -14,11 +14,6 @@ namespace {
 
 using std::string;
 
-constexpr int usage = 64;
-constexpr int cannot_create = 73;
-constexpr int conflict = 75;
-constexpr int timed_out = 124;
-
 TEST(run, has_the_exit_status_of_its_command) {
   const Directory here;
   EXPECT_EQ(lockctl(here, {"run", "x", "--", "true"}).status, 0);

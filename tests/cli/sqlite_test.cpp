@@ -15,14 +15,6 @@ using std::string;
 
 using json = nlohmann::json;
 
-constexpr int usage = 64;
-constexpr int cannot_lock = 73;
-constexpr int cannot_look = 74;
-constexpr int conflict = 75;
-constexpr int timed_out = 124;
-
-bool has(const string& text, const string& what) { return text.find(what) != string::npos; }
-
 TEST(sqlite, names_are_held_and_looked_at_by_every_command) {
   const Directory here;
   const string address = "sqlite:locks.db#nightly";
@@ -58,10 +50,10 @@ TEST(sqlite, what_is_wrong_with_a_database_is_said) {
   const Directory here;
   std::ofstream(here / "notes.txt") << string(2000, 'x');
   const Result text = lockctl(here, {"run", "sqlite:notes.txt#a", "--", "true"});
-  EXPECT_EQ(text.status, cannot_lock);
+  EXPECT_EQ(text.status, cannot_create);
   EXPECT_TRUE(has(text.errors, "is damaged, or no database")) << text.errors;
   const Result missing = lockctl(here, {"run", "sqlite:nowhere/locks.db#a", "--", "true"});
-  EXPECT_EQ(missing.status, cannot_lock);
+  EXPECT_EQ(missing.status, cannot_create);
   EXPECT_TRUE(has(missing.errors, "cannot open directory '")) << missing.errors;
   const Result nameless = lockctl(here, {"run", "sqlite:locks.db", "--", "true"});
   EXPECT_TRUE(has(nameless.errors, "the lock's name is missing")) << nameless.errors;

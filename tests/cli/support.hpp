@@ -15,6 +15,19 @@ namespace cli_test {
 /// After so long a thing that should happen does not happen any more.
 inline constexpr std::chrono::seconds stuck{10};
 
+// Exit statuses, as `lockctl --help` has them.
+inline constexpr int usage = 64;
+inline constexpr int unavailable = 69;
+inline constexpr int no_program = 71;
+inline constexpr int cannot_create = 73;
+inline constexpr int cannot_look = 74;
+inline constexpr int conflict = 75;
+inline constexpr int timed_out = 124;
+
+[[nodiscard]] inline bool has(const std::string& text, const std::string& what) {
+  return text.find(what) != std::string::npos;
+}
+
 class Directory {
  public:
   Directory();

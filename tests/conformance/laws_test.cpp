@@ -504,6 +504,21 @@ TEST_P(LockFileLaws, a_directory_that_was_renamed_is_released_where_it_is) {
   EXPECT_TRUE(std::filesystem::exists(scratch_ / "before/x.lock"));
 }
 
+// Those whose locks have gone are forgotten, and their numbers come again.
+TEST_P(PathLaws, directories_may_come_and_go) {
+  constexpr int rounds = 50;
+  for (int i = 0; i < rounds; ++i) {
+    const std::string directory = scratch_ / std::to_string(i);
+    std::filesystem::create_directory(directory);
+    {
+      TestLock lock(directory + "/x", options());
+      lock.acquire(0s);
+      EXPECT_FALSE(std::filesystem::is_empty(directory));
+    }
+    if (i % 2 == 0) std::filesystem::remove_all(directory);
+  }
+}
+
 TEST_P(HandOverLaws, nothing_is_left_behind) {
   {
     TestLock lock(path(), options());

@@ -413,6 +413,27 @@ TEST_P(Line, that_nobody_can_use_is_cleaned_by_doctor_unless_it_is_of_a_newer_ve
   EXPECT_FALSE(std::filesystem::exists(line));
 }
 
+TEST_P(Line, of_a_lock_for_everyone_is_for_everyone) {
+  IF_ORDERED;
+  const ::mode_t umask = ::umask(077);
+  Options everyone = options();
+  everyone.access = Access::everyone;
+  FileLock lock(path(), everyone);
+  lock.acquire();
+  Peer other({path(), std::string(GetParam().name), "kill-at", "-1", "everyone"});
+  ::umask(umask);
+  other.tell("acquire");
+  see_waiting(1);
+  if (!line_file().empty()) {  // shared memory keeps it in the lock's own file
+    struct stat info = {};
+    ASSERT_EQ(::stat(line_file().c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777U, 0666U);
+  }
+  lock.release();
+  EXPECT_EQ(other.answer(), "held");
+  EXPECT_EQ(other.ask("release"), "released");
+}
+
 TEST_P(Line, leaves_nothing_behind_when_all_have_left) {
   IF_ORDERED;
   {

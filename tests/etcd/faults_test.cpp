@@ -139,6 +139,20 @@ TEST_F(Faults, a_stopped_server_grants_nothing_and_its_holders_are_told) {
   EXPECT_GT(patient_answer(next).fence, 0U);
 }
 
+TEST_F(Faults, a_stopped_server_keeps_no_program_from_its_end) {
+  Cluster cluster(1);
+  Peer holder(ETCD_PEER, peer_arguments(cluster.address("a"), lease));
+  ASSERT_GT(Said(holder.ask("acquire")).fence, 0U);
+  Peer waiter(ETCD_PEER, peer_arguments(cluster.address("a"), lease, "another"));
+  cluster.signal(0, SIGSTOP);
+  ASSERT_EQ(waiter.ask("wait"), "waiting");
+  for (Peer* const each : {&waiter, &holder}) each->tell("exit");
+  EXPECT_TRUE(waiter.answer().value_or("").starts_with("then error "));
+  EXPECT_EQ(waiter.wait(), 0);
+  EXPECT_EQ(holder.wait(), 0);
+  cluster.signal(0, SIGCONT);
+}
+
 TEST_F(Faults, a_restart_during_a_hold_and_a_wait_ends_neither) {
   Cluster cluster(1);
   Client one;

@@ -11,9 +11,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-int replay(const std::vector<std::string>& places) {
+int replay(const std::vector<std::string>& given) {
   std::vector<fs::path> files;
-  for (const fs::path place : places) {
+  for (const fs::path place : given) {
     if (fs::is_directory(place)) {
       for (const auto& entry : fs::directory_iterator(place)) files.push_back(entry.path());
     } else {

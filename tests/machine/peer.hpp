@@ -11,6 +11,10 @@
 
 namespace machine {
 
+/// Two users of no account.
+inline constexpr uid_t anna = 1001;
+inline constexpr uid_t bert = 1002;
+
 /// Where and as whom a peer runs.
 struct Setting {
   bool own_pids = false;  ///< pid 2, as a rule, of a new pid namespace, with a /proc that shows it

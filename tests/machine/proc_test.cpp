@@ -9,9 +9,6 @@ namespace {
 class Proc : public ForBothSchemes {};
 MACHINE_FOR_BOTH_SCHEMES(Proc);
 
-constexpr uid_t anna = 1001;
-constexpr uid_t bert = 1002;
-
 // A mount of its own, never a remount: that would change what everybody else sees.
 void hide_processes() { mount("proc", "/proc", "proc", 0, "hidepid=2"); }
 void hide_proc() { mount("nothing", "/proc", "tmpfs", 0, "mode=0555"); }

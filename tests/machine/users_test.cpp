@@ -12,8 +12,6 @@ namespace {
 class Users : public ForBothSchemes {};
 MACHINE_FOR_BOTH_SCHEMES(Users);
 
-constexpr uid_t anna = 1001;
-constexpr uid_t bert = 1002;
 constexpr gid_t their_group = 2000;
 
 Setting as(uid_t user, mode_t mask = 022) { return {.user = user, .group = user, .mask = mask}; }

@@ -50,12 +50,12 @@ void LineOracle::lost() {
 std::string LineOracle::reads(const Participant& by) const {
   if (overtaking_allowed_) return {};
   const auto last = last_.find(&by);
-  const bool stood = last != last_.end() && last->second.since >= by.asked;
+  const bool did_stand = last != last_.end() && last->second.since >= by.asked;
   for (const auto& [slot, each] : standing_) {
     const Participant* const waits = each.by;
     if (each.mode != Mode::exclusive || waits == nullptr || waits == &by || !each.sign_given) continue;
     if (waits->stopped || waits->state == Participant::State::gone) continue;
-    if (stood ? each.number < last->second.number : each.since < by.asked) {
+    if (did_stand ? each.number < last->second.number : each.since < by.asked) {
       return by.name + " came to read before " + waits->name + ", which stood in line to write when it called";
     }
   }

@@ -29,6 +29,16 @@ struct Form {
 /// A script that first chooses the scheme.
 [[nodiscard]] std::function<void(Script&)> by(const Form& form, std::function<void(Script&)> script);
 
+/// Scripts of most stories.
+inline void pair(Script& me) { me.pair(); }
+inline void try_once(Script& me) {
+  if (me.try_acquire()) me.release();
+}
+inline void read(Script& me) {
+  me.in_mode(Mode::shared);
+  me.pair();
+}
+
 void add_exclusive(std::vector<Scenario>& all);
 void add_deaths(std::vector<Scenario>& all);
 void add_breaks(std::vector<Scenario>& all);

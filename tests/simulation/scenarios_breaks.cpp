@@ -6,7 +6,6 @@ namespace lockfile::simulation {
 using namespace std::chrono_literals;
 
 void add_breaks(std::vector<Scenario>& all) {
-  const auto pair = [](Script& me) { me.pair(); };
   for (const Form& form : forms()) {
     const auto named = [&](const char* name) { return std::string(name) + "/" + form.name; };
     all.push_back({.name = named("forced_break_of_a_hold"),
@@ -34,7 +33,7 @@ void add_breaks(std::vector<Scenario>& all) {
     all.push_back({.name = named("break_of_the_dead_beside_the_living"),
                    .says = "a holder has died; one process breaks stale locks, two others come",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          SimulatedProcess& holder = run.process(run.host(), "H");
                          run.earlier(holder, "H", by(form, [](Script& me) { me.acquire_and_keep(); }), Run::Then::dies);
                          run.participant("A", by(form, [](Script& me) { me.break_stale(); }));
@@ -48,11 +47,9 @@ void add_breaks(std::vector<Scenario>& all) {
                    .says = "a hold is broken by force while its holder releases it and a third process comes",
                    .set =
                        [form](Run& run) {
-                         run.participant("A", by(form, [](Script& me) { me.pair(); }));
+                         run.participant("A", by(form, pair));
                          run.participant("B", by(form, [](Script& me) { me.look_and_break(); }));
-                         run.participant("C", by(form, [](Script& me) {
-                                           if (me.try_acquire()) me.release();
-                                         }));
+                         run.participant("C", by(form, try_once));
                        },
                    .kind = form.kind});
     all.push_back({.name = named("two_forced_breaks"),

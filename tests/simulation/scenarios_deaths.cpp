@@ -7,13 +7,12 @@ namespace lockfile::simulation {
 using namespace std::chrono_literals;
 
 void add_deaths(std::vector<Scenario>& all) {
-  const auto pair = [](Script& me) { me.pair(); };
   for (const Form& form : forms()) {
     const auto named = [&](const char* name) { return std::string(name) + "/" + form.name; };
     all.push_back({.name = named("killed"),
                    .says = "one of two processes is killed anywhere",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          Participant& a = run.participant("A", by(form, pair));
                          run.participant("B", by(form, pair));
                          run.kill(a);
@@ -22,7 +21,7 @@ void add_deaths(std::vector<Scenario>& all) {
     all.push_back({.name = named("dead_holder_two_come"),
                    .says = "a holder has died; two processes come at once",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          SimulatedProcess& holder = run.process(run.host(), "H");
                          run.earlier(holder, "H", by(form, [](Script& me) { me.acquire_and_keep(); }), Run::Then::dies);
                          run.participant("A", by(form, pair));
@@ -32,7 +31,7 @@ void add_deaths(std::vector<Scenario>& all) {
     all.push_back({.name = named("dead_holder_breaker_killed"),
                    .says = "a holder has died; the process that removes it is killed anywhere, and another comes",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          SimulatedProcess& holder = run.process(run.host(), "H");
                          run.earlier(holder, "H", by(form, [](Script& me) { me.acquire_and_keep(); }), Run::Then::dies);
                          Participant& a = run.participant("A", by(form, [](Script& me) { me.break_stale(); }));
@@ -59,7 +58,7 @@ void add_deaths(std::vector<Scenario>& all) {
     all.push_back({.name = named("killed_and_pid_reused"),
                    .says = "one of two processes is killed anywhere, and its pid given to another that lives on",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          Participant& a = run.participant("A", by(form, pair));
                          run.participant("B", by(form, pair));
                          run.kill_and_reuse_pid(a);
@@ -68,7 +67,7 @@ void add_deaths(std::vector<Scenario>& all) {
     all.push_back({.name = named("killed_in_another_pid_namespace"),
                    .says = "two processes with one pid in two pid namespaces; one is killed anywhere",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          Host& here = run.host();
                          Participant& a = run.participant(run.process(here, "A", 1, 7), "A", by(form, pair));
                          run.participant(run.process(here, "B", 2, 7), "B", by(form, pair));
@@ -78,12 +77,10 @@ void add_deaths(std::vector<Scenario>& all) {
     all.push_back({.name = named("killed_after_a_fork"),
                    .says = "a process forks anywhere, by a bare clone, and is killed anywhere; the child lives on",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          SimulatedProcess& holder = run.process(run.host(), "A");
                          Participant& a = run.participant(holder, "A", by(form, pair));
-                         run.participant("B", by(form, [](Script& me) {
-                                           if (me.try_acquire()) me.release();
-                                         }));
+                         run.participant("B", by(form, try_once));
                          run.fork(a, true);
                          run.kill(a);
                        },
@@ -95,16 +92,14 @@ void add_deaths(std::vector<Scenario>& all) {
                          SimulatedProcess& holder = run.process(run.host(), "H");
                          run.earlier(holder, "H", by(form, [](Script& me) { me.acquire_and_keep(); }), Run::Then::dies);
                          for (const char* name : {"A", "B", "C"}) {
-                           run.participant(name, by(form, [](Script& me) {
-                                             if (me.try_acquire()) me.release();
-                                           }));
+                           run.participant(name, by(form, try_once));
                          }
                        },
                    .kind = form.kind});
     all.push_back({.name = named("dead_holder_of_an_earlier_boot"),
                    .says = "the power failed while a process held; two processes of the next boot come",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          Host& here = run.host();
                          run.earlier(run.process(here, "H"), "H", by(form, [](Script& me) { me.acquire_and_keep(); }),
                                      Run::Then::lives_on);
@@ -117,7 +112,7 @@ void add_deaths(std::vector<Scenario>& all) {
     all.push_back({.name = named("handed_over"),
                    .says = "a holder hands its hold to a child, and is killed anywhere after; the child dies later",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          Host& here = run.host();
                          SimulatedProcess& child = run.process(here, "child");
                          SimulatedProcess& holder = run.process(here, "A");
@@ -135,7 +130,7 @@ void add_deaths(std::vector<Scenario>& all) {
   all.push_back({.name = "holder_and_newcomer_killed/link",
                  .says = "two processes wait for each other, both are killed anywhere, a third comes",
                  .set =
-                     [pair](Run& run) {
+                     [](Run& run) {
                        Participant& a = run.participant("A", by(forms()[0], pair));
                        Participant& b = run.participant("B", by(forms()[0], pair));
                        run.kill(a);

@@ -13,9 +13,7 @@ void add_exclusive(std::vector<Scenario>& all) {
                    .set =
                        [form](Run& run) {
                          for (const char* name : {"A", "B"}) {
-                           run.participant(name, by(form, [](Script& me) {
-                                             if (me.try_acquire()) me.release();
-                                           }));
+                           run.participant(name, by(form, try_once));
                          }
                        },
                    .kind = form.kind,
@@ -25,7 +23,7 @@ void add_exclusive(std::vector<Scenario>& all) {
                    .set =
                        [form](Run& run) {
                          for (const char* name : {"A", "B"}) {
-                           run.participant(name, by(form, [](Script& me) { me.pair(); }));
+                           run.participant(name, by(form, pair));
                          }
                        },
                    .kind = form.kind,
@@ -38,7 +36,7 @@ void add_exclusive(std::vector<Scenario>& all) {
                                            me.pair();
                                            me.pair();
                                          }));
-                         run.participant("B", by(form, [](Script& me) { me.pair(); }));
+                         run.participant("B", by(form, pair));
                        },
                    .kind = form.kind,
                    .leaves = Scenario::Leaves::nothing});
@@ -58,7 +56,7 @@ void add_exclusive(std::vector<Scenario>& all) {
                    .says = "a wait ends, in time or not, while the holder releases",
                    .set =
                        [form](Run& run) {
-                         run.participant("A", by(form, [](Script& me) { me.pair(); }));
+                         run.participant("A", by(form, pair));
                          run.participant("B", by(form, [](Script& me) {
                                            if (me.acquire_for(10ms)) me.release();
                                          }));
@@ -74,9 +72,7 @@ void add_exclusive(std::vector<Scenario>& all) {
                    .set =
                        [form](Run& run) {
                          for (const char* name : {"A", "B", "C"}) {
-                           run.participant(name, by(form, [](Script& me) {
-                                             if (me.try_acquire()) me.release();
-                                           }));
+                           run.participant(name, by(form, try_once));
                          }
                        },
                    .kind = form.kind,
@@ -86,7 +82,7 @@ void add_exclusive(std::vector<Scenario>& all) {
                    .set =
                        [form](Run& run) {
                          for (const char* name : {"A", "B", "C"}) {
-                           run.participant(name, by(form, [](Script& me) { me.pair(); }));
+                           run.participant(name, by(form, pair));
                          }
                        },
                    .kind = form.kind,
@@ -111,8 +107,8 @@ void add_exclusive(std::vector<Scenario>& all) {
                  .says = "a link locker and a mkdir locker wait for each other",
                  .set =
                      [](Run& run) {
-                       run.participant("A", by(forms()[0], [](Script& me) { me.pair(); }));
-                       run.participant("B", by(forms()[1], [](Script& me) { me.pair(); }));
+                       run.participant("A", by(forms()[0], pair));
+                       run.participant("B", by(forms()[1], pair));
                      },
                  .leaves = Scenario::Leaves::nothing});
   all.push_back({.name = "without_notices",
@@ -120,7 +116,7 @@ void add_exclusive(std::vector<Scenario>& all) {
                  .set =
                      [](Run& run) {
                        for (const char* name : {"A", "B"}) {
-                         run.participant(name, by(forms()[0], [](Script& me) { me.pair(); }));
+                         run.participant(name, by(forms()[0], pair));
                        }
                      },
                  .kind = {.notices = false},
@@ -132,7 +128,7 @@ void add_exclusive(std::vector<Scenario>& all) {
                    .says = "a program that knows only mkdir takes part",
                    .set =
                        [form](Run& run) {
-                         run.participant("A", by(form, [](Script& me) { me.pair(); }));
+                         run.participant("A", by(form, pair));
                          run.participant("P", [](Script& me) {
                            if (me.plain_mkdir()) me.plain_rmdir();
                          });
@@ -144,7 +140,7 @@ void add_exclusive(std::vector<Scenario>& all) {
                  .says = "a program that knows only mkdir takes part beside a link locker",
                  .set =
                      [](Run& run) {
-                       run.participant("A", by(forms()[0], [](Script& me) { me.pair(); }));
+                       run.participant("A", by(forms()[0], pair));
                        run.participant("P", [](Script& me) {
                          if (me.plain_mkdir()) me.plain_rmdir();
                        });

@@ -12,7 +12,6 @@ namespace lockfile::simulation {
 using namespace std::chrono_literals;
 
 void add_faults(std::vector<Scenario>& all) {
-  const auto pair = [](Script& me) { me.pair(); };
   // Of each cause that the code tells apart (os::cause_of), and each number that it names; those that tell of another
   // world than there is (ENOENT, EEXIST) are not failures of a call. tests/fault has every number of every call.
   static constexpr std::array everywhere = {EIO, ENOSPC, EINTR, EACCES};
@@ -30,9 +29,7 @@ void add_faults(std::vector<Scenario>& all) {
                            Participant& a = run.participant("A", by(form, [](Script& me) {
                                                               if (me.acquire()) me.release();
                                                             }));
-                           run.participant("B", by(form, [](Script& me) {
-                                             if (me.try_acquire()) me.release();
-                                           }));
+                           run.participant("B", by(form, try_once));
                            run.fail(a, error);
                          },
                      .kind = form.kind,
@@ -47,7 +44,7 @@ void add_faults(std::vector<Scenario>& all) {
     all.push_back({.name = named("holder_stopped"),
                    .says = "a process is stopped anywhere, and goes on much later; another gives up in time",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          Participant& a = run.participant("A", by(form, pair));
                          run.participant("B", by(form, [](Script& me) {
                                            if (me.acquire_for(20ms)) me.release();
@@ -59,12 +56,8 @@ void add_faults(std::vector<Scenario>& all) {
                    .says = "a process closes all its descriptors anywhere, as one that becomes a daemon does",
                    .set =
                        [form](Run& run) {
-                         Participant& a = run.participant("A", by(form, [](Script& me) {
-                                                            if (me.try_acquire()) me.release();
-                                                          }));
-                         run.participant("B", by(form, [](Script& me) {
-                                           if (me.try_acquire()) me.release();
-                                         }));
+                         Participant& a = run.participant("A", by(form, try_once));
+                         run.participant("B", by(form, try_once));
                          run.close_descriptors(a);
                        },
                    .kind = form.kind,
@@ -75,7 +68,7 @@ void add_faults(std::vector<Scenario>& all) {
     all.push_back({.name = named("forked"),
                    .says = "a process forks anywhere, by a bare clone; the child keeps every descriptor and lives on",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          Participant& a = run.participant("A", by(form, pair));
                          run.participant("B", by(form, pair));
                          run.fork(a, true);

@@ -45,7 +45,6 @@ FileSystemKind that_forgets_names(FileSystemKind kind) {
 }  // namespace
 
 void add_fences(std::vector<Scenario>& all) {
-  const auto pair = [](Script& me) { me.pair(); };
   const auto two_pairs = [](Script& me) {
     me.pair();
     me.pair();
@@ -55,7 +54,7 @@ void add_fences(std::vector<Scenario>& all) {
     all.push_back({.name = named("fences_holder_killed"),
                    .says = "a process is killed anywhere, also while it takes its fence; another comes",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          Participant& a = run.participant("A", fenced(form, pair));
                          run.participant("B", fenced(form, pair));
                          run.kill(a);
@@ -68,7 +67,7 @@ void add_fences(std::vector<Scenario>& all) {
     all.push_back({.name = named("fences_of_two"),
                    .says = "two processes ask for fences; there is no last number yet",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          run.participant("A", fenced(form, pair));
                          run.participant("B", fenced(form, pair));
                        },
@@ -89,7 +88,7 @@ void add_fences(std::vector<Scenario>& all) {
     all.push_back({.name = named("fences_power_cut"),
                    .says = "a power cut takes what was done to directories since they were synced",
                    .set =
-                       [form, pair, two_pairs](Run& run) {
+                       [form, two_pairs](Run& run) {
                          Host& here = run.host();
                          SimulatedProcess& a = run.process(here, "A");
                          run.participant(a, "A", fenced(form, two_pairs));
@@ -101,7 +100,7 @@ void add_fences(std::vector<Scenario>& all) {
     all.push_back({.name = named("fences_power_cut_and_names_stay"),
                    .says = "a power cut takes bytes that were not synced, and leaves every name",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          Host& here = run.host();
                          SimulatedProcess& a = run.process(here, "A");
                          run.participant(a, "A", fenced(form, pair));
@@ -114,7 +113,7 @@ void add_fences(std::vector<Scenario>& all) {
         {.name = named("fences_of_the_first_two_broken"),
          .says = "there is no last number yet, and the first hold is broken by force while it takes its fence",
          .set =
-             [form, pair](Run& run) {
+             [form](Run& run) {
                run.participant("A", fenced(form, pair));
                run.participant("B", fenced(form, break_and_hold_twice));
              },
@@ -148,7 +147,7 @@ void add_fences(std::vector<Scenario>& all) {
     all.push_back({.name = named("fences_holder_forks"),
                    .says = "a process is killed anywhere and leaves a child that has copies of its descriptors",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          begin_with_a_number(run, form);
                          Participant& a = run.participant("A", fenced(form, pair));
                          run.participant("B", fenced(form, pair));
@@ -177,7 +176,7 @@ void add_fences(std::vector<Scenario>& all) {
     all.push_back({.name = named("fences_call_fails"),
                    .says = "any one call of a process that takes fences fails",
                    .set =
-                       [form, pair, two_pairs](Run& run) {
+                       [form, two_pairs](Run& run) {
                          Participant& a = run.participant("A", fenced(form, two_pairs));
                          run.participant("B", fenced(form, pair));
                          run.fail(a, EIO);
@@ -193,7 +192,7 @@ void add_fences(std::vector<Scenario>& all) {
     all.push_back({.name = named("fences_of_two_hosts"),
                    .says = "two hosts with memories of their own ask for fences",
                    .set =
-                       [form, pair, two_pairs](Run& run) {
+                       [form, two_pairs](Run& run) {
                          SimulatedProcess& a = run.process(run.host("east"), "A");
                          SimulatedProcess& b = run.process(run.host("west"), "B");
                          run.participant(a, "A", fenced(form, two_pairs));

@@ -95,7 +95,6 @@ void hold_and_enter_again(Script& me) {
 }
 
 void add_waits(std::vector<Scenario>& all, const Form& form) {
-  const auto pair = [](Script& me) { me.pair(); };
   const auto named = [&](const char* name) { return std::string(name) + "/" + form.name; };
   all.push_back({.name = named("kept_claims_handed_on"),
                  .says = "three processes wait for each other, and keep their claims when they have ended",
@@ -113,7 +112,7 @@ void add_waits(std::vector<Scenario>& all, const Form& form) {
   all.push_back({.name = named("claim_made_anew"),
                  .says = "one process takes the lock twice, each time with a new claim; another waits",
                  .set =
-                     [form, pair](Run& run) {
+                     [form](Run& run) {
                        run.participant("A", by(form, [](Script& me) {
                                          me.pair();
                                          me.drop_lock();
@@ -126,7 +125,7 @@ void add_waits(std::vector<Scenario>& all, const Form& form) {
   all.push_back({.name = named("kept_claim_released"),
                  .says = "one process releases and keeps its claim; another waits",
                  .set =
-                     [form, pair](Run& run) {
+                     [form](Run& run) {
                        run.participant("A", by(form, [](Script& me) {
                                          use_kept_lock(me);
                                          me.pair();
@@ -280,13 +279,12 @@ void add_breaks_and_looks(std::vector<Scenario>& all, const Form& form) {
 }
 
 void add_strangers(std::vector<Scenario>& all, const Form& form) {
-  const auto pair = [](Script& me) { me.pair(); };
   const auto named = [&](const char* name) { return std::string(name) + "/" + form.name; };
   const auto beside_a_file = [&](const char* name, const char* says, std::string_view bytes) {
     all.push_back({.name = named(name),
                    .says = says,
                    .set =
-                       [form, pair, bytes](Run& run) {
+                       [form, bytes](Run& run) {
                          run.participant("A", by(form, pair));
                          run.participant("P", [bytes](Script& me) { use_own_file(me, bytes); });
                        },
@@ -311,10 +309,7 @@ void add_strangers(std::vector<Scenario>& all, const Form& form) {
 }
 
 void add_judging(std::vector<Scenario>& all, const Form& form) {
-  const auto pair = [](Script& me) { me.pair(); };
-  const auto try_pair = [](Script& me) {
-    if (me.try_acquire()) me.release();
-  };
+  const auto try_pair = try_once;
   const auto named = [&](const char* name) { return std::string(name) + "/" + form.name; };
   const auto after_a_death = [&](const char* name, const char* says, Run::Then then,
                                  const std::function<void(Script&)>& before) {
@@ -383,14 +378,14 @@ void add_judging(std::vector<Scenario>& all, const Form& form) {
   all.push_back({.name = named("swept_after_a_power_cut"),
                  .says = "the power failed while a process held; the doctor comes first, then a caller",
                  .set =
-                     [form, pair](Run& run) {
+                     [form](Run& run) {
                        Host& here = run.host();
                        SimulatedProcess& holder = run.process(here, "H");
                        run.earlier(holder, "H", by(form, [](Script& me) { me.acquire_and_keep(); }),
                                    Run::Then::lives_on);
                        run.oracle().died(holder.process.id);
                        run.world().power_cut(here);
-                       run.participant("A", by(form, [pair](Script& me) {
+                       run.participant("A", by(form, [](Script& me) {
                                          me.clean();
                                          pair(me);
                                        }));
@@ -401,9 +396,7 @@ void add_judging(std::vector<Scenario>& all, const Form& form) {
 
 // A server that has dropped one client's byte locks: what the record says of its host is all that is left.
 void add_hosts(std::vector<Scenario>& all, const Form& form) {
-  const auto try_pair = [](Script& me) {
-    if (me.try_acquire()) me.release();
-  };
+  const auto try_pair = try_once;
   const auto add = [&](const char* name, const char* says, const char* here, const char* there, const char* boot) {
     all.push_back({.name = std::string(name) + "/" + form.name,
                    .says = says,
@@ -446,14 +439,13 @@ void add_hosts(std::vector<Scenario>& all, const Form& form) {
 }
 
 void add_plain_mkdir(std::vector<Scenario>& all, const Form& form) {
-  const auto pair = [](Script& me) { me.pair(); };
   const auto plain = [](Script& me) {
     if (me.plain_mkdir()) me.plain_rmdir();
   };
   all.push_back({.name = "mkdir_locker_turns_plain/" + form.name,
                  .says = "two processes wait for each other; one of them then goes on as one that knows only mkdir",
                  .set =
-                     [form, pair, plain](Run& run) {
+                     [form, plain](Run& run) {
                        run.participant("A", by(form, pair));
                        run.participant("P", by(form, [plain](Script& me) {
                                          me.pair();
@@ -467,15 +459,12 @@ void add_plain_mkdir(std::vector<Scenario>& all, const Form& form) {
     (void)run.world().make_directory(long_gone, run.world().root().entries.find("d")->second, "f.lock",
                                      0777 | os::sticky);
   };
-  const auto try_once = [](Script& me) {
-    if (me.try_acquire()) me.release();
-  };
   all.push_back({.name = "maker_turns_plain/" + form.name,
                  .says = "two processes try; one of them then goes on as one that knows only mkdir",
                  .set =
-                     [form, plain, try_once](Run& run) {
+                     [form, plain](Run& run) {
                        run.participant("A", by(form, try_once));
-                       run.participant("P", by(form, [plain, try_once](Script& me) {
+                       run.participant("P", by(form, [plain](Script& me) {
                                          try_once(me);
                                          plain(me);
                                        }));
@@ -485,7 +474,7 @@ void add_plain_mkdir(std::vector<Scenario>& all, const Form& form) {
   all.push_back({.name = "mover_broken_twice/" + form.name,
                  .says = "a vacant directory stands; one process moves in, another breaks the hold that it saw twice",
                  .set =
-                     [form, vacant, try_once](Run& run) {
+                     [form, vacant](Run& run) {
                        Host& here = run.host();
                        vacant(run, here);
                        run.participant(run.process(here, "A"), "A", by(form, try_once));
@@ -501,7 +490,7 @@ void add_plain_mkdir(std::vector<Scenario>& all, const Form& form) {
   all.push_back({.name = "two_breaks_of_a_mover/" + form.name,
                  .says = "a vacant directory stands; one process moves in, two break by force whoever holds",
                  .set =
-                     [form, pair, vacant](Run& run) {
+                     [form, vacant](Run& run) {
                        Host& here = run.host();
                        vacant(run, here);
                        run.participant(run.process(here, "A"), "A", by(form, pair));

@@ -22,17 +22,6 @@ std::function<void(Script&)> with(const Options& options, std::function<void(Scr
   };
 }
 
-void pair(Script& me) { me.pair(); }
-
-void try_once(Script& me) {
-  if (me.try_acquire()) me.release();
-}
-
-void read(Script& me) {
-  me.in_mode(Mode::shared);
-  me.pair();
-}
-
 using Stage = std::function<void(Run&)>;
 
 // A waiter then looks once a second only: what it is not told it does not see soon.

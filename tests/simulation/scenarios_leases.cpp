@@ -52,7 +52,6 @@ std::function<void(Script&)> look_twice(std::chrono::milliseconds between) {
 }  // namespace
 
 void add_leases(std::vector<Scenario>& all) {
-  const auto pair = [](Script& me) { me.pair(); };
   const auto hold = [](Script& me) { (void)me.acquire_and_keep(); };  // its lease runs out
   for (const Form& form : main_forms()) {
     const auto named = [&](const char* name) { return std::string(name) + "/" + form.name; };
@@ -64,13 +63,13 @@ void add_leases(std::vector<Scenario>& all) {
     };
     add({.name = named("leases_holder_killed"),
          .says = "a holder with a lease is killed anywhere, also while it renews; another host waits",
-         .set = [form, pair](Run& run) {
+         .set = [form](Run& run) {
            run.kill(elsewhere(run, "A", leased(form, acquire_and_renew)));
            elsewhere(run, "B", leased(form, pair));
          }});
     add({.name = named("leases_late_confirmation"),
          .says = "a holder is stopped anywhere, also between a renewal and its reply, until another has taken over",
-         .set = [form, pair](Run& run) {
+         .set = [form](Run& run) {
            run.stop(elsewhere(run, "A", leased(form, [](Script& me) {
                                 if (!me.acquire_and_keep()) return;
                                 me.sleep(900ms);
@@ -102,7 +101,7 @@ void add_leases(std::vector<Scenario>& all) {
     add({.name = named("leases_slow_look"),
          .says = "time passes anywhere, also in the middle of the look that first shows a renewal",
          .set =
-             [form, pair](Run& run) {
+             [form](Run& run) {
                elsewhere(run, "A", leased(form, [](Script& me) {
                            if (!me.acquire_and_keep()) return;
                            me.sleep(300ms);
@@ -113,7 +112,7 @@ void add_leases(std::vector<Scenario>& all) {
          .early_ticks = 1});
     add({.name = named("leases_stopped_observer"),
          .says = "whoever waits is stopped anywhere, while the holder renews",
-         .set = [form, pair](Run& run) {
+         .set = [form](Run& run) {
            elsewhere(run, "A", leased(form, [](Script& me) {
                        if (!me.acquire_and_keep()) return;
                        me.sleep(700ms);
@@ -123,7 +122,7 @@ void add_leases(std::vector<Scenario>& all) {
          }});
     add({.name = named("leases_two_observers"),
          .says = "two hosts see a lease run out; its holder comes back to release it",
-         .set = [form, pair](Run& run) {
+         .set = [form](Run& run) {
            elsewhere(run, "A", leased(form, [](Script& me) {
                        if (!me.acquire()) return;
                        me.sleep(ttl + more_than_the_margin);
@@ -159,7 +158,7 @@ void add_leases(std::vector<Scenario>& all) {
          }});
     add({.name = named("leases_and_clocks_that_drift"),
          .says = "the holder's clock is slow and the observer's is fast",
-         .set = [form, hold, pair](Run& run) {
+         .set = [form, hold](Run& run) {
            Host& slow = run.host("slow host");
            Host& fast = run.host("fast host");
            slow.drift_ppm = -4000;
@@ -169,7 +168,7 @@ void add_leases(std::vector<Scenario>& all) {
          }});
     add({.name = named("leases_and_a_machine_asleep"),
          .says = "the holder's machine sleeps for a while, anywhere",
-         .set = [form, pair](Run& run) {
+         .set = [form](Run& run) {
            Host& here = run.host("here");
            run.participant(run.process(here, "A"), "A", leased(form, acquire_and_renew));
            elsewhere(run, "B", by(form, pair));
@@ -215,7 +214,7 @@ void add_leases(std::vector<Scenario>& all) {
     add({.name = named("leases_and_locks_that_stay_at_home"),
          .says = "byte locks do not reach the holder's host: nobody takes its lock over, and whoever waits is told so",
          .set =
-             [form, pair](Run& run) {
+             [form](Run& run) {
                Host& here = run.host("here");
                here.locks_stay_here = true;
                Host& there = run.host("there");
@@ -228,7 +227,7 @@ void add_leases(std::vector<Scenario>& all) {
     all.push_back({.name = named("leases_on_one_host"),
                    .says = "a holder with a lease is stopped anywhere; another of its host waits",
                    .set =
-                       [form, pair](Run& run) {
+                       [form](Run& run) {
                          Participant& a = run.participant("A", leased(form, [](Script& me) {
                                                             if (!me.acquire()) return;
                                                             (void)me.renew();

@@ -12,13 +12,6 @@ namespace {
 using namespace std::chrono_literals;
 using Stage = std::function<void(Run&)>;
 
-void pair(Script& me) { me.pair(); }
-
-void read(Script& me) {
-  me.in_mode(Mode::shared);
-  me.pair();
-}
-
 // Of a kernel lock, whose file stays; whoever was stopped may hold it and not know it yet.
 bool has_the_byte(Script& me) {
   const auto opened = me.system().open(os::no_directory, "/d/f", os::Open::look, 0);

@@ -7,10 +7,7 @@ namespace lockfile::simulation {
 using namespace std::chrono_literals;
 
 void add_network(std::vector<Scenario>& all) {
-  const auto pair = [](Script& me) { me.pair(); };
-  const auto try_pair = [](Script& me) {
-    if (me.try_acquire()) me.release();
-  };
+  const auto try_pair = try_once;
   const FileSystemKind network = {.network = true};
   for (const Form& form : main_forms()) {
     const auto named = [&](const char* name) { return std::string(name) + "/" + form.name; };
@@ -31,7 +28,7 @@ void add_network(std::vector<Scenario>& all) {
     add({.name = named("two_hosts_wait"),
          .says = "two hosts wait for each other",
          .set =
-             [form, pair](Run& run) {
+             [form](Run& run) {
                for (const char* name : {"A", "B"}) {
                  run.participant(run.process(run.host(std::string("host of ") + name), name), name, by(form, pair));
                }
@@ -82,7 +79,7 @@ void add_network(std::vector<Scenario>& all) {
     add({.name = named("locks_stay_at_home_and_wait"),
          .says = "one of two hosts keeps its byte locks to itself; they wait for each other",
          .set =
-             [form, pair](Run& run) {
+             [form](Run& run) {
                Host& here = run.host("here");
                here.locks_stay_here = true;
                run.participant(run.process(here, "A"), "A", by(form, pair));
@@ -108,7 +105,7 @@ void add_network(std::vector<Scenario>& all) {
     add({.name = named("locks_dropped_while_cut_off"),
          .says = "the server drops the locks of a client whose process holds; two of another host come, and one waits",
          .set =
-             [form, pair, try_pair](Run& run) {
+             [form, try_pair](Run& run) {
                Host& here = run.host("here");
                Host& there = run.host("there");
                run.participant(run.process(here, "A"), "A", by(form, pair));

@@ -6,17 +6,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-void read(Script& me) {
-  me.in_mode(Mode::shared);
-  me.pair();
-}
-
 void try_to_read(Script& me) {
   me.in_mode(Mode::shared);
   if (me.try_acquire()) me.release();
 }
-
-void write(Script& me) { me.pair(); }
 
 // Where readers can be together: without hard links their claims are renamed into the group.
 // And in a directory of their own a reader may be alone.
@@ -56,7 +49,7 @@ void add_readers(std::vector<Scenario>& all) {
         "reader_and_writer", "a process reads and one writes, each as soon as it may",
         [form](Run& run) {
           run.participant("A", by(form, read));
-          run.participant("W", by(form, write));
+          run.participant("W", by(form, pair));
         },
         Scenario::Leaves::nothing);
     add(
@@ -64,7 +57,7 @@ void add_readers(std::vector<Scenario>& all) {
         [form](Run& run) {
           run.participant("A", by(form, read));
           run.participant("B", by(form, read));
-          run.participant("W", by(form, write));
+          run.participant("W", by(form, pair));
         },
         Scenario::Leaves::nothing);
     add(
@@ -96,7 +89,7 @@ void add_readers(std::vector<Scenario>& all) {
                             read(me);
                           }));
           run.participant("B", by(form, read));
-          run.participant("W", by(form, write));
+          run.participant("W", by(form, pair));
         },
         Scenario::Leaves::nothing);
     add(
@@ -104,7 +97,7 @@ void add_readers(std::vector<Scenario>& all) {
         [form](Run& run) {
           Participant& a = run.participant("A", by(form, read));
           run.participant("B", by(form, read));
-          run.participant("W", by(form, write));
+          run.participant("W", by(form, pair));
           run.kill(a);
         },
         Scenario::Leaves::nothing_after_doctor);
@@ -122,7 +115,7 @@ void add_readers(std::vector<Scenario>& all) {
         [form](Run& run) {
           Participant& a = run.participant("A", by(form, read));
           run.participant("B", by(form, read));
-          run.participant("W", by(form, write));
+          run.participant("W", by(form, pair));
           run.stop(a);
         },
         Scenario::Leaves::nothing_after_doctor);
@@ -168,7 +161,7 @@ void add_readers(std::vector<Scenario>& all) {
                          }),
                       Run::Then::dies);
           run.participant("A", by(form, read));
-          run.participant("W", by(form, write));
+          run.participant("W", by(form, pair));
         },
         Scenario::Leaves::nothing_after_doctor);
     add(
@@ -184,7 +177,7 @@ void add_readers(std::vector<Scenario>& all) {
                       Run::Then::dies);
           run.participant("K", by(form, [](Script& me) { me.break_stale(); }));
           run.participant("L", by(form, [](Script& me) { me.break_stale(); }));
-          run.participant("W", by(form, write));
+          run.participant("W", by(form, pair));
         },
         Scenario::Leaves::nothing_after_doctor);
     all.push_back({.name = "many_readers_and_writers/" + form.name,
@@ -199,8 +192,8 @@ void add_readers(std::vector<Scenario>& all) {
                          Participant& a = run.participant("A", by(form, often(read)));
                          run.participant("B", by(form, often(read)));
                          run.participant("C", by(form, often(try_to_read)));
-                         Participant& w = run.participant("W", by(form, often(write)));
-                         run.participant("X", by(form, often(write)));
+                         Participant& w = run.participant("W", by(form, often(pair)));
+                         run.participant("X", by(form, often(pair)));
                          run.kill(a);
                          run.kill(w);
                        },

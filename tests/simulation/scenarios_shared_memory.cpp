@@ -18,19 +18,8 @@ std::function<void(Script&)> with(std::function<void(Script&)> script) {
   };
 }
 
-void pair(Script& me) { me.pair(); }
-
 void twice(Script& me) {
   me.pair();
-  me.pair();
-}
-
-void try_once(Script& me) {
-  if (me.try_acquire()) me.release();
-}
-
-void read(Script& me) {
-  me.in_mode(Mode::shared);
   me.pair();
 }
 

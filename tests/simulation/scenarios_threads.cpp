@@ -87,7 +87,6 @@ void overtake(Run& run, const Form& form) {
 }  // namespace
 
 void add_threads(std::vector<Scenario>& all) {
-  const auto pair = [](Script& me) { me.pair(); };
   const auto two_pairs = [](Script& me) {
     me.pair();
     me.pair();

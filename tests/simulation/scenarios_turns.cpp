@@ -52,8 +52,6 @@ std::function<void(Script&)> entering_by(milliseconds when) {
 }
 
 void hold(Script& me) { hold_until(me, released); }
-void pair(Script& me) { me.pair(); }
-
 void add_killed(std::vector<Scenario>& all, const Form& form, const std::function<Scenario(Scenario)>& made) {
   all.push_back(made({.name = "turns_two_come/" + form.name,
                       .says = "two line up together; when the holder has released, one is killed anywhere",

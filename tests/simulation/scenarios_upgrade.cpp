@@ -10,11 +10,6 @@ using namespace std::chrono_literals;
 
 using Deed = std::function<void(Script&)>;
 
-void read(Script& me) {
-  me.in_mode(Mode::shared);
-  me.pair();
-}
-
 void write(Script& me) {
   me.in_mode(Mode::exclusive);
   me.pair();

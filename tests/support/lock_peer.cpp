@@ -1,6 +1,6 @@
-// The program that a `Peer` runs: lock_peer PATH VARIANT [kill-at N [fence]]. Reads commands, one a line, and answers
-// each by one line. With kill-at it kills itself by SIGKILL just before the N-th call that it makes of the system after
-// its first command.
+// The program that a `Peer` runs: lock_peer PATH VARIANT [kill-at N [fence] [everyone]]. Reads commands, one a line,
+// and answers each by one line. With kill-at it kills itself by SIGKILL just before the N-th call that it makes of the
+// system after its first command.
 #include "support/counted.hpp"
 #include "support/test_lock.hpp"
 #include "support/variants.hpp"
@@ -193,8 +193,12 @@ int main(int argc, char** argv) {
   const long kill_at = argc > 4 ? std::strtol(argv[4], nullptr, 10) : -1;
   auto counter = std::make_shared<DeadlyCounter>(kill_at);
   in.system().before = [counter](lockfile::os::Call call) { return (*counter)(call); };
-  auto lock =
-      std::make_unique<TestLock>(argv[1], lockfile::Options{.scheme = std::string(variant.scheme), .fence = argc > 5});
+  lockfile::Options options{.scheme = std::string(variant.scheme)};
+  for (int i = 5; i < argc; ++i) {
+    if (std::string_view(argv[i]) == "fence") options.fence = true;
+    if (std::string_view(argv[i]) == "everyone") options.access = lockfile::Access::everyone;
+  }
+  auto lock = std::make_unique<TestLock>(argv[1], options);
   std::string line;
   lockfile::Semaphore::Units units;
   while (std::getline(std::cin, line)) {
