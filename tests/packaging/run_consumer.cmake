@@ -22,6 +22,12 @@ else()
   list(APPEND common -D BUILD_SHARED_LIBS=OFF)
 endif()
 
+# The library is built four times. The static one that is installed is built as a package of it would be, each file with
+# the headers that it includes itself; the others are built quickly.
+if(NOT (step STREQUAL "install" AND linkage STREQUAL "static"))
+  list(APPEND common -D CMAKE_UNITY_BUILD=ON)
+endif()
+
 if(step STREQUAL "remove")
   file(REMOVE_RECURSE ${work})
   return()
@@ -29,10 +35,6 @@ endif()
 
 if(step STREQUAL "install")
   file(REMOVE_RECURSE ${work})
-  # The static one is built as a package of it would be, each file with the headers that it includes itself.
-  if(linkage STREQUAL "shared")
-    list(APPEND common -D LOCKFILE_PRECOMPILE=ON)
-  endif()
   run(${CMAKE_COMMAND} -S ${source} -B ${build} ${common} -D CMAKE_INSTALL_PREFIX=${work}/elsewhere
     -D LOCKFILE_BUILD_CLI=OFF -D LOCKFILE_BUILD_TESTS=OFF -D LOCKFILE_BUILD_EXAMPLES=OFF)
   run(${CMAKE_COMMAND} --build ${build})
