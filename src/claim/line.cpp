@@ -23,8 +23,8 @@ constexpr bool means_retired(std::uint64_t state) noexcept { return state % 2 !=
 constexpr std::size_t bytes_of_line = Line::words * sizeof(std::uint64_t);
 
 // The same bytes on every machine, so that one of another byte order is not taken for damaged.
-constexpr std::array<char, 8> magic = {'l', 'f', '-', 'l', 'i', 'n', 'e', '1'};
-constexpr std::size_t magic_without_version = magic.size() - 1;
+constexpr std::array<char, 8> line_magic = {'l', 'f', '-', 'l', 'i', 'n', 'e', '1'};
+constexpr std::size_t magic_without_version = line_magic.size() - 1;
 
 Queue::IsGone is_gone_in(const Directory& directory, const Names& names) {
   return [&](const SlotOwner& owner) { return can_be_woken(directory, names, owner) == Woken::gone; };
@@ -33,7 +33,7 @@ Queue::IsGone is_gone_in(const Directory& directory, const Names& names) {
 std::string empty_line() {
   std::string bytes(bytes_of_line, '\0');
   const std::uint64_t size = Line::words;
-  std::memcpy(bytes.data() + magic_word * sizeof size, magic.data(), magic.size());
+  std::memcpy(bytes.data() + magic_word * sizeof size, line_magic.data(), line_magic.size());
   std::memcpy(bytes.data() + size_word * sizeof size, &size, sizeof size);
   return bytes;
 }
@@ -77,10 +77,10 @@ Line::State Line::open(const std::shared_ptr<Directory>& directory, const std::s
   const auto info = system.stat(file.get());
   if (!info.ok() || info.value.type != os::FileType::regular) return State::refused;
   info_ = info.value;
-  std::array<char, magic.size()> start{};
+  std::array<char, line_magic.size()> start{};
   if (info.value.size >= start.size()) (void)system.read(file.get(), start, 0);
-  const bool ours = std::memcmp(start.data(), magic.data(), magic_without_version) == 0;
-  if (ours && start != magic) return State::newer;
+  const bool ours = std::memcmp(start.data(), line_magic.data(), magic_without_version) == 0;
+  if (ours && start != line_magic) return State::newer;
   if (!ours || info.value.size != bytes_of_line) return State::damaged;
   const auto mapped = system.map(file.get(), words);
   if (!mapped.ok()) return State::refused;
@@ -211,7 +211,8 @@ std::vector<Queue::Written> Line::read(const Directory& directory) const {
   const os::File file(system, opened.value);
   std::string bytes(bytes_of_line, '\0');
   const auto got = system.read(file.get(), bytes, 0);
-  if (!got.ok() || got.value != bytes.size() || !bytes.starts_with(std::string_view(magic.data(), magic.size()))) {
+  if (!got.ok() || got.value != bytes.size() ||
+      !bytes.starts_with(std::string_view(line_magic.data(), line_magic.size()))) {
     return {};
   }
   return Queue::read(std::string_view(bytes).substr(header_words * sizeof(std::uint64_t)));

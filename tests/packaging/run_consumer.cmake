@@ -23,9 +23,9 @@ else()
 endif()
 
 # The library is built four times. The static one that is installed is built as a package of it would be, each file with
-# the headers that it includes itself; the others are built quickly.
+# the headers that it includes itself; the others quickly, and all files of a library as one, which a project may want too.
 if(NOT (step STREQUAL "install" AND linkage STREQUAL "static"))
-  list(APPEND common -D CMAKE_UNITY_BUILD=ON)
+  list(APPEND common -D CMAKE_UNITY_BUILD=ON -D CMAKE_UNITY_BUILD_BATCH_SIZE=0)
 endif()
 
 if(step STREQUAL "remove")

@@ -26,8 +26,6 @@ constexpr int most_clearings = 4;
 constexpr std::chrono::milliseconds first_look_for_cycle = 1s;
 constexpr std::chrono::milliseconds most_seldom_look = 60s;
 
-os::System& system() { return os::Process::current().system(); }
-
 Step no_memory() { return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}}; }
 
 }  // namespace

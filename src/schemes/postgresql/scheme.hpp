@@ -24,6 +24,7 @@
 // deadlock.cpp does.
 #pragma once
 
+#include "os/process.hpp"
 #include "schemes/engines.hpp"
 #include "schemes/file_path.hpp"
 #include "schemes/postgresql/connection.hpp"
@@ -42,6 +43,9 @@
 #include <vector>
 
 namespace lockfile::schemes::postgresql {
+
+/// Of the process that calls.
+[[nodiscard]] inline os::System& system() { return os::Process::current().system(); }
 
 /// A number that its timeline makes larger than those of the timelines before.
 [[nodiscard]] constexpr std::uint64_t fence_of(std::uint64_t timeline, std::int64_t number) noexcept {

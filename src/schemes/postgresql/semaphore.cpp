@@ -11,8 +11,6 @@ using namespace std::chrono_literals;
 
 constexpr auto looks_for_the_dead = 1s;
 
-os::System& system() { return os::Process::current().system(); }
-
 }  // namespace
 
 Semaphore::Semaphore(const FilePath& place, const std::string& reason, std::size_t units, std::size_t wanted)
