@@ -47,9 +47,8 @@ TEST_P(Limits, of_inotify_are_no_reason_to_wait_for_ever) {
       place.expect_ran_and_clean();
       // And a deadline is kept.
       HeldLock again(place.directory(), "x", scheme);
-      constexpr int timed_out = 124;
       const Result late = place.run(place.run_by(with_limit(limit, number), {"--timeout", "20ms"}));
-      EXPECT_EQ(late.status, timed_out) << late.errors;
+      EXPECT_EQ(late.status, cli_test::timed_out) << late.errors;
       EXPECT_EQ(again.let_go(), 0);
     }
   }

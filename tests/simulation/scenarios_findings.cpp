@@ -309,14 +309,13 @@ void add_strangers(std::vector<Scenario>& all, const Form& form) {
 }
 
 void add_judging(std::vector<Scenario>& all, const Form& form) {
-  const auto try_pair = try_once;
   const auto named = [&](const char* name) { return std::string(name) + "/" + form.name; };
   const auto after_a_death = [&](const char* name, const char* says, Run::Then then,
                                  const std::function<void(Script&)>& before) {
     all.push_back({.name = named(name),
                    .says = says,
                    .set =
-                       [form, try_pair, then, before](Run& run) {
+                       [form, then, before](Run& run) {
                          run.earlier(run.process(run.host(), "H"), "H",
                                      by(form,
                                         [before](Script& me) {
@@ -324,7 +323,7 @@ void add_judging(std::vector<Scenario>& all, const Form& form) {
                                           if (before) before(me);
                                         }),
                                      then);
-                         run.participant("A", by(form, try_pair));
+                         run.participant("A", by(form, try_once));
                        },
                    .kind = form.kind});
   };
@@ -336,7 +335,7 @@ void add_judging(std::vector<Scenario>& all, const Form& form) {
   all.push_back({.name = named("dead_in_its_release"),
                  .says = "a holder has died when its release had REMOVE, and its forked child keeps that; two try",
                  .set =
-                     [form, try_pair](Run& run) {
+                     [form](Run& run) {
                        run.earlier(run.process(run.host(), "H"), "H",
                                    by(form,
                                       [](Script& me) {
@@ -345,17 +344,17 @@ void add_judging(std::vector<Scenario>& all, const Form& form) {
                                         fork(me);
                                       }),
                                    Run::Then::dies);
-                       run.participant("A", by(form, try_pair));
-                       run.participant("B", by(form, try_pair));
+                       run.participant("A", by(form, try_once));
+                       run.participant("B", by(form, try_once));
                      },
                  .kind = form.kind});
   all.push_back({.name = named("two_pid_namespaces"),
                  .says = "two processes with one pid in two pid namespaces try once each",
                  .set =
-                     [form, try_pair](Run& run) {
+                     [form](Run& run) {
                        Host& here = run.host();
-                       run.participant(run.process(here, "A", 1, 7), "A", by(form, try_pair));
-                       run.participant(run.process(here, "B", 2, 7), "B", by(form, try_pair));
+                       run.participant(run.process(here, "A", 1, 7), "A", by(form, try_once));
+                       run.participant(run.process(here, "B", 2, 7), "B", by(form, try_once));
                      },
                  .kind = form.kind,
                  .leaves = Scenario::Leaves::nothing});
@@ -396,7 +395,6 @@ void add_judging(std::vector<Scenario>& all, const Form& form) {
 
 // A server that has dropped one client's byte locks: what the record says of its host is all that is left.
 void add_hosts(std::vector<Scenario>& all, const Form& form) {
-  const auto try_pair = try_once;
   const auto add = [&](const char* name, const char* says, const char* here, const char* there, const char* boot) {
     all.push_back({.name = std::string(name) + "/" + form.name,
                    .says = says,
@@ -406,8 +404,8 @@ void add_hosts(std::vector<Scenario>& all, const Form& form) {
                          Host& second = run.host(there);
                          second.boot = boot;
                          if (first.name != second.name) first.boot = boot;
-                         run.participant(run.process(first, "A", 1, 7), "A", by(form, try_pair));
-                         run.participant(run.process(second, "B", 1, 8), "B", by(form, try_pair));
+                         run.participant(run.process(first, "A", 1, 7), "A", by(form, try_once));
+                         run.participant(run.process(second, "B", 1, 8), "B", by(form, try_once));
                          run.server_drops_locks(first);
                        },
                    .kind = {.network = true},

@@ -7,7 +7,6 @@ namespace lockfile::simulation {
 using namespace std::chrono_literals;
 
 void add_network(std::vector<Scenario>& all) {
-  const auto try_pair = try_once;
   const FileSystemKind network = {.network = true};
   for (const Form& form : main_forms()) {
     const auto named = [&](const char* name) { return std::string(name) + "/" + form.name; };
@@ -19,9 +18,9 @@ void add_network(std::vector<Scenario>& all) {
     add({.name = named("two_hosts_try"),
          .says = "two hosts try once each",
          .set =
-             [form, try_pair](Run& run) {
+             [form](Run& run) {
                for (const char* name : {"A", "B"}) {
-                 run.participant(run.process(run.host(std::string("host of ") + name), name), name, by(form, try_pair));
+                 run.participant(run.process(run.host(std::string("host of ") + name), name), name, by(form, try_once));
                }
              },
          .leaves = Scenario::Leaves::nothing});
@@ -36,43 +35,43 @@ void add_network(std::vector<Scenario>& all) {
          .leaves = Scenario::Leaves::nothing});
     add({.name = named("reply_lost"),
          .says = "any one reply to one of two hosts is lost after the server has done the work",
-         .set = [form, try_pair](Run& run) {
+         .set = [form](Run& run) {
            Participant& a = run.participant(run.process(run.host("host of A"), "A"), "A", by(form, [](Script& me) {
                                               me.pair();
                                               me.pair();
                                             }));
-           run.participant(run.process(run.host("host of B"), "B"), "B", by(form, try_pair));
+           run.participant(run.process(run.host("host of B"), "B"), "B", by(form, try_once));
            run.lose_reply(a);
          }});
     add({.name = named("killed_on_one_host"),
          .says = "a process is killed anywhere; another of its host and one of another host come",
          .set =
-             [form, try_pair](Run& run) {
+             [form](Run& run) {
                Host& here = run.host("here");
                Host& there = run.host("there");
-               Participant& a = run.participant(run.process(here, "A"), "A", by(form, try_pair));
-               run.participant(run.process(here, "B"), "B", by(form, try_pair));
-               run.participant(run.process(there, "C"), "C", by(form, try_pair));
+               Participant& a = run.participant(run.process(here, "A"), "A", by(form, try_once));
+               run.participant(run.process(here, "B"), "B", by(form, try_once));
+               run.participant(run.process(there, "C"), "C", by(form, try_once));
                run.kill(a);
              },
          .leaves = Scenario::Leaves::unknown});
     add({.name = named("same_pid_on_two_hosts"),
          .says = "two hosts whose processes have the same pid; one is killed anywhere",
          .set =
-             [form, try_pair](Run& run) {
-               Participant& a = run.participant(run.process(run.host("here"), "A", 1, 7), "A", by(form, try_pair));
-               run.participant(run.process(run.host("there"), "B", 1, 7), "B", by(form, try_pair));
+             [form](Run& run) {
+               Participant& a = run.participant(run.process(run.host("here"), "A", 1, 7), "A", by(form, try_once));
+               run.participant(run.process(run.host("there"), "B", 1, 7), "B", by(form, try_once));
                run.kill(a);
              },
          .leaves = Scenario::Leaves::unknown});
     add({.name = named("locks_stay_at_home"),
          .says = "one of two hosts keeps its byte locks to itself; one process dies on each",
          .set =
-             [form, try_pair](Run& run) {
+             [form](Run& run) {
                Host& here = run.host("here");
                here.locks_stay_here = true;
-               Participant& a = run.participant(run.process(here, "A"), "A", by(form, try_pair));
-               run.participant(run.process(run.host("there"), "B"), "B", by(form, try_pair));
+               Participant& a = run.participant(run.process(here, "A"), "A", by(form, try_once));
+               run.participant(run.process(run.host("there"), "B"), "B", by(form, try_once));
                run.kill(a);
              },
          .leaves = Scenario::Leaves::unknown});
@@ -105,22 +104,22 @@ void add_network(std::vector<Scenario>& all) {
     add({.name = named("locks_dropped_while_cut_off"),
          .says = "the server drops the locks of a client whose process holds; two of another host come, and one waits",
          .set =
-             [form, try_pair](Run& run) {
+             [form](Run& run) {
                Host& here = run.host("here");
                Host& there = run.host("there");
                run.participant(run.process(here, "A"), "A", by(form, pair));
                run.participant(run.process(there, "B"), "B", by(form, pair));
-               run.participant(run.process(there, "C"), "C", by(form, try_pair));
+               run.participant(run.process(there, "C"), "C", by(form, try_once));
                run.server_drops_locks(here);
              },
          .leaves = Scenario::Leaves::unknown});
     add({.name = named("server_drops_locks"),
          .says = "the server gives up on a client for a moment, and its byte locks are gone",
          .set =
-             [form, try_pair](Run& run) {
+             [form](Run& run) {
                Host& here = run.host("here");
-               run.participant(run.process(here, "A"), "A", by(form, try_pair));
-               run.participant(run.process(run.host("there"), "B"), "B", by(form, try_pair));
+               run.participant(run.process(here, "A"), "A", by(form, try_once));
+               run.participant(run.process(run.host("there"), "B"), "B", by(form, try_once));
                run.server_drops_locks(here);
              },
          .leaves = Scenario::Leaves::unknown});
