@@ -2,7 +2,6 @@
 // commands, one a line, and answers each by one line; when a hold that it watches over is lost it says so in a line by
 // itself. Times are in nanoseconds since boot, the same for all processes here.
 #include "os/process.hpp"
-#include "support/counted.hpp"
 #include "support/layered_system.hpp"
 
 #include <lockfile/lease_keeper.hpp>
@@ -22,7 +21,6 @@ namespace {
 std::string boot_time() { return std::to_string(lockfile::os::real_system().since_boot().count()); }
 
 void say(const std::string& line) {
-  lockfile::testing::count_so_far();
   std::fputs((line + "\n").c_str(), stdout);
   std::fflush(stdout);
 }

@@ -4,7 +4,6 @@
 // The ledger is memory that all workers have mapped. For each name: the largest fence that a write came with (the
 // receiver of protected writes: a write with a smaller one is refused), who is in, and what was counted.
 #include "sqlite/ledger.hpp"
-#include "support/counted.hpp"
 
 #include <lockfile/lockfile.hpp>
 #include <lockfile/open.hpp>
@@ -47,8 +46,7 @@ int main(int argc, char** argv) {
     locks.at(i) = lockfile::open("sqlite:" + std::string(argv[1]) + "#" + std::to_string(i));
   }
   std::cout << "ready" << std::endl;
-  for (unsigned round = 1;; ++round) {
-    if (round % 64 == 0) count_so_far();
+  for (;;) {
     const std::size_t which = random() % locks.size();
     lockfile::Lock& lock = *locks.at(which);
     std::error_code ec;

@@ -1,7 +1,6 @@
 // The program that a `Peer` runs: lock_peer PATH VARIANT [kill-at N [fence] [everyone]]. Reads commands, one a line,
 // and answers each by one line. With kill-at it kills itself by SIGKILL just before the N-th call that it makes of the
 // system after its first command.
-#include "support/counted.hpp"
 #include "support/test_lock.hpp"
 #include "support/variants.hpp"
 
@@ -204,7 +203,6 @@ int main(int argc, char** argv) {
   while (std::getline(std::cin, line)) {
     counter->start();
     const std::string answer = obey(lock, units, argv[1], line, *counter);
-    lockfile::testing::count_so_far();
     std::cout << answer << std::endl;
   }
 }
