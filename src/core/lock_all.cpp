@@ -76,7 +76,6 @@ Held lock_all(std::span<Lock* const> locks, const Wait& wait) {
       return true;
     } catch (const AlreadyLocked& error) {
       if (!is_late(wait, error.code())) throw;
-      // Not reached by tests, which ask by code: the same decision.
       throw LockTimeout(make_error_code(errc::timed_out), error.what(), error.path(), error.holder());
     }
   });

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
 #include <filesystem>
 
 namespace lockfile::testing {
@@ -43,6 +44,8 @@ TEST_F(FencedFiles, a_write_with_an_older_fence_is_refused_and_both_numbers_are_
   EXPECT_FALSE(file.write(1, "one", for_ever, ec));
   EXPECT_EQ(ec, errc::stale_fence);
   EXPECT_EQ(code_of([&] { file.write(0, "none"); }), std::errc::invalid_argument);
+  EXPECT_EQ(code_of([&] { file.write(9, "nine", std::chrono::duration<double>(std::nan(""))); }),
+            std::errc::invalid_argument);
 }
 
 TEST_F(FencedFiles, a_holder_that_was_broken_writes_no_more_once_a_later_one_has_written) {

@@ -471,6 +471,7 @@ TEST_P(HandOverLaws, a_hold_that_was_handed_over_may_be_released_all_the_same) {
   Peer child(peer_arguments());
   TestLock lock(path(), options());
   lock.acquire();
+  EXPECT_EQ(code_of([&] { lock.hand_over(0); }), std::errc::invalid_argument);
   lock.hand_over(child.pid());
   lock.release();
   EXPECT_FALSE(lock.is_locked());

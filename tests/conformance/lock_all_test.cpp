@@ -42,6 +42,28 @@ TEST_P(Several, are_not_held_at_all_where_one_cannot_be_had) {
   EXPECT_FALSE(code);
 }
 
+// While the first one is acquired the time passes, and the second one's turn comes too late to wait.
+TEST_P(Several, are_late_and_not_refused_where_the_time_was_used_up_before) {
+  FileLock a(scratch_ / "a", options());
+  FileLock b(scratch_ / "b", options());
+  Peer peer({scratch_ / "b", std::string(GetParam().name)});
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  const std::array<Lock*, 2> all = {&a, &b};
+  const auto lets_time_pass = [this](os::Call) {
+    in_.system().ahead = in_.system().ahead.load() + 1s;
+    return 0;
+  };
+  std::error_code code;
+  in_.system().before = lets_time_pass;
+  EXPECT_TRUE(lock_all(all, 500ms, code).empty());
+  in_.system().before = nullptr;
+  EXPECT_EQ(code, errc::timed_out);
+  in_.system().before = lets_time_pass;
+  EXPECT_EQ(code_of([&] { (void)lock_all(all, 500ms); }), errc::timed_out);
+  in_.system().before = nullptr;
+  EXPECT_FALSE(a.is_locked());
+}
+
 TEST_P(Several, of_one_path_that_is_spelt_in_two_ways_are_found_out) {
   std::filesystem::create_directory(scratch_ / "real");
   std::filesystem::create_directory_symlink(scratch_ / "real", scratch_ / "linked");

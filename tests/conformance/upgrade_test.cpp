@@ -2,6 +2,7 @@
 #include "conformance/fixture.hpp"
 
 #include <atomic>
+#include <cmath>
 #include <csignal>
 #include <memory>
 #include <mutex>
@@ -337,6 +338,23 @@ TEST_P(Upgrades, holders_tell_their_modes) {
   EXPECT_TRUE(looker.ask("holder").starts_with("held upgradable by pid "));
   lock.downgrade(Mode::shared);
   EXPECT_TRUE(looker.ask("holder").starts_with("held shared by pid "));
+}
+
+TEST_P(Upgrades, limits_of_conversions_are_understood) {
+  IF_UPGRADABLE;
+  FileLock lock(path(), options());
+  const std::chrono::duration<double> no_number(std::nan(""));
+  EXPECT_EQ(code_of([&] { lock.upgrade(0s); }), errc::not_locked);
+  EXPECT_EQ(code_of([&] { (void)lock.try_unlock_upgrade_and_lock_for(0s); }), errc::not_locked);
+  ASSERT_TRUE(lock.try_lock_upgrade());
+  EXPECT_EQ(code_of([&] { lock.upgrade(no_number); }), std::errc::invalid_argument);
+  EXPECT_EQ(code_of([&] { lock.downgrade(Mode::shared, no_number); }), std::errc::invalid_argument);
+  Peer reader(peer_arguments());
+  ASSERT_EQ(reader.ask("share"), "held");
+  EXPECT_FALSE(lock.try_unlock_upgrade_and_lock_for(1ms));
+  EXPECT_FALSE(lock.try_unlock_upgrade_and_lock());
+  EXPECT_TRUE(lock.i_am_locking());
+  ASSERT_EQ(reader.ask("release"), "released");
 }
 
 TEST_P(Upgrades, the_guards_verbs_end_the_program_for_who_holds_nothing) {

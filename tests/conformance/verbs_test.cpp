@@ -3,7 +3,9 @@
 
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 #include <mutex>
 
@@ -75,6 +77,16 @@ TEST_P(Verbs, try_lock_says_false_where_acquire_throws) {
     EXPECT_FALSE(other.try_lock_for(stuck, stop.get_token()));
     EXPECT_THROW(other.lock(stop.get_token()), LockStopped);
   });
+}
+
+// A try is refused, as by anybody else's hold; whoever would wait for itself is told so.
+TEST_P(Verbs, waiting_for_what_this_thread_holds_itself_is_a_deadlock) {
+  TestLock lock(path(), options());
+  lock.acquire();
+  TestLock other(path(), options());
+  EXPECT_FALSE(other.try_lock());
+  EXPECT_EQ(code_of([&] { (void)other.try_lock_for(stuck); }), std::errc::resource_deadlock_would_occur);
+  EXPECT_EQ(code_of([&] { other.acquire(stuck); }), std::errc::resource_deadlock_would_occur);
 }
 
 TEST_P(Verbs, limits_of_every_kind_are_understood) {
@@ -205,6 +217,20 @@ TEST_P(PathVerbs, a_path_that_names_no_file_is_refused) {
   EXPECT_EQ(code_of([&] { const TestLock lock(std::string_view("a\0b", 3), options()); }), std::errc::invalid_argument);
 }
 
+TEST_P(PathVerbs, a_relative_path_is_refused_where_there_is_no_current_directory) {
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::create_directory(scratch_ / "gone");
+  std::filesystem::current_path(scratch_ / "gone");
+  std::filesystem::remove(scratch_ / "gone");
+  EXPECT_EQ(code_of([&] { const TestLock lock("x", options()); }), std::errc::no_such_file_or_directory);
+  EXPECT_EQ(code_of([&] { const Semaphore units("x", 2); }), std::errc::no_such_file_or_directory);
+  EXPECT_EQ(code_of([&] { const FencedFile file("x"); }), std::errc::no_such_file_or_directory);
+  std::error_code ec;
+  wait_until_free("x", 0s, ec, GetParam().scheme);
+  EXPECT_EQ(ec, std::errc::no_such_file_or_directory);
+  std::filesystem::current_path(before);
+}
+
 TEST_P(PathVerbs, a_relative_path_is_made_absolute_when_the_object_is_made) {
   const std::filesystem::path before = std::filesystem::current_path();
   std::filesystem::current_path(scratch_.path());
@@ -219,6 +245,21 @@ TEST_P(PathVerbs, naming_is_not_opening) {
   const TestLock lock(scratch_ / "missing/x", options());
   EXPECT_FALSE(lock.is_locked());
   EXPECT_FALSE(lock.i_am_locking());
+  std::ofstream(scratch_ / "file") << "no directory";
+  const TestLock below(scratch_ / "file/x", options());
+  EXPECT_FALSE(below.is_locked());
+  std::error_code ec = std::make_error_code(std::errc::io_error);
+  EXPECT_FALSE(below.is_locked(ec));
+  EXPECT_FALSE(ec);
+}
+
+TEST_P(PathVerbs, nothing_expires_that_has_no_lease) {
+  TestLock lock(path(), options());
+  EXPECT_FALSE(lock.break_expired());
+  lock.acquire();
+  TestLock other(path(), options());
+  EXPECT_FALSE(other.break_expired());
+  EXPECT_TRUE(lock.i_am_locking());
 }
 
 TEST_P(LockFileVerbs, the_locked_path_may_be_a_directory) {
@@ -256,6 +297,9 @@ TEST_P(Verbs, an_unknown_scheme_and_a_long_reason_are_refused) {
   Options wordy = options();
   wordy.reason = std::string(401, 'r');
   EXPECT_EQ(code_of([&] { const TestLock lock(path(), wordy); }), std::errc::invalid_argument);
+  if (!is_engine(GetParam())) {
+    EXPECT_EQ(code_of([&] { const Semaphore units(path(), 2, wordy); }), std::errc::invalid_argument);
+  }
   wordy.reason = std::string(400, '\n');
   TestLock lock(path(), wordy);
   lock.acquire();
@@ -282,6 +326,16 @@ TEST_P(PathVerbs, waiting_until_free_takes_nothing) {
   });
   ASSERT_EQ(peer.ask("release"), "released");
   waiter.join();
+}
+
+TEST_P(PathVerbs, waiting_until_free_refuses_what_it_does_not_understand) {
+  std::error_code ec;
+  wait_until_free(path(), std::chrono::duration<double>(std::nan("")), ec, GetParam().scheme);
+  EXPECT_EQ(ec, std::errc::invalid_argument);
+  wait_until_free(path(), 0s, ec, "carrier pigeon");
+  EXPECT_EQ(ec, std::errc::invalid_argument);
+  wait_until_free("..", 0s, ec, GetParam().scheme);
+  EXPECT_EQ(ec, std::errc::invalid_argument);
 }
 
 }  // namespace

@@ -64,6 +64,14 @@ TEST(Addresses, that_are_wrong_say_what_is_wrong_where) {
            Wrong{"sqlite:///a.db#n", 7, "a database file is on this machine: 'sqlite:/path', without '//'"},
            Wrong{"sqlite:a.db#", 12, "the lock's name behind '#' is missing"},
            Wrong{"sqlite:a%2.db#n", 8, "'%' is not followed by two hexadecimal digits; the character itself is '%25'"},
+           Wrong{"sqlite:a%g0.db#n", 8, "'%' is not followed by two hexadecimal digits; the character itself is '%25'"},
+           Wrong{"sqlite:a.db#%4G", 12, "'%' is not followed by two hexadecimal digits; the character itself is '%25'"},
+           Wrong{"sqlite:a.db#n%", 13, "'%' is not followed by two hexadecimal digits; the character itself is '%25'"},
+           Wrong{"etcd://h:1/p/%zz", 13,
+                 "'%' is not followed by two hexadecimal digits; the character itself is '%25'"},
+           Wrong{"postgresql://h/d#%", 17,
+                 "'%' is not followed by two hexadecimal digits; the character itself is '%25'"},
+           Wrong{"git+ssh-2.0:a", 0, "there is no scheme 'git+ssh-2.0'; a file of that name is './git+ssh-2.0:a'"},
            Wrong{"sqlite:a.db#n%0", 13, "'%' is not followed by two hexadecimal digits; the character itself is '%25'"},
            Wrong{"sqlite:a.db#n%00", 13, "a zero byte"},
            Wrong{"postgresql:host#n", 11, "'//' is missing, as in 'postgresql://host'"},
@@ -71,6 +79,7 @@ TEST(Addresses, that_are_wrong_say_what_is_wrong_where) {
                  "the '/' behind the hosts is missing: 'host:2379/app/nightly' is a lock, 'host:2379/app/' all locks "
                  "there"},
            Wrong{"etcd:///a", 7, "the host is missing"},
+           Wrong{"etcd:////a", 7, "the host is missing"},
        }) {
     const auto result = parse_address(wrong.text);
     const auto* const bad = std::get_if<BadAddress>(&result);
