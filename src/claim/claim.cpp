@@ -136,24 +136,27 @@ Claim::Tried Claim::make_unnamed(std::uint32_t mode, Access access, os::Status& 
 
 Claim::Tried Claim::make_named(std::uint32_t mode, Access access, os::Status& error, os::Call& failed) {
   failed = os::Call::open;
+  // A cleaner may meet the file before it is guarded and take it for a dead maker's: it locks LIVE and unlinks.
+  //   maker: open(name)                         lock LIVE: refused, or got after the cleaner closed
+  //   cleaner:           open, lock LIVE, unlink
+  // Refused: make another. Got: the link count tells; or, where the file is another machine's, any call that does not
+  // find it. Beneath a pass-through file system there may be a cleaner whose locks do not meet ours, and already
+  // open(2) looks there twice.
+  const auto is_removed = [&] { return !directory_->local() && (error == ENOENT || error == ESTALE); };
   const auto opened = system().open(directory_->descriptor(), name_.c_str(), os::Open::create, mode);
   if (!opened.ok()) {
     error = opened.error;
     name_.clear();
-    return error == EEXIST ? Tried::again : Tried::failed;
+    return error == EEXIST || is_removed() ? Tried::again : Tried::failed;
   }
   file_.open(directory_->process(), opened.value);
   error = guard_and_write(access, failed);
-  // A cleaner may meet the file before it is guarded and take it for a dead maker's: it locks LIVE and unlinks.
-  //   maker: open(name)                         lock LIVE: refused, or got after the cleaner closed
-  //   cleaner:           open, lock LIVE, unlink
-  // Refused: make another. Got: the link count tells.
   if (failed == os::Call::try_lock && os::cause_of(failed, error) == os::Cause::contention) return Tried::again;
-  if (error != 0) return Tried::failed;
+  if (error != 0) return is_removed() ? Tried::again : Tried::failed;
   const auto info = system().stat(file_.get());
   failed = os::Call::stat;
   error = info.error;
-  if (!info.ok()) return Tried::failed;
+  if (!info.ok()) return is_removed() ? Tried::again : Tried::failed;
   return info.value.links == 0 ? Tried::again : Tried::made;
 }
 
@@ -272,6 +275,12 @@ os::Status Claim::give_up() noexcept {
   return directory_->local() ? system().sync(file_.get()) : 0;
 }
 
+os::Status Claim::arrived(os::Status error, int at, const char* name) const noexcept {
+  if (error != EEXIST && error != ENOENT) return error;
+  const auto there = directory_->refers_to(at, name, *info_);  // else somebody planted something, or removed ours
+  return there.ok() && there.value ? 0 : error;
+}
+
 os::Status Claim::enter_directory(Access access) noexcept {
   try {
     os::System& os = system();
@@ -296,15 +305,10 @@ os::Status Claim::enter_directory(Access access) noexcept {
     // The own name stays where it can: after a power cut that lost the record it alone tells of which boot the claim
     // is.
     if (error == 0 && trial_.hard_links) {
-      error = os.link(at, name_.c_str(), kept.get(), holder_name);
-      // A lost reply, and the retry met our own success; or somebody planted something there.
-      if (error == EEXIST) {
-        const auto ours = directory_->refers_to(kept.get(), holder_name, *info_);
-        if (ours.ok() && ours.value) error = 0;
-      }
+      error = arrived(os.link(at, name_.c_str(), kept.get(), holder_name), kept.get(), holder_name);
     } else if (error == 0) {
       error = make_durable();
-      if (error == 0) error = os.rename(at, name_.c_str(), kept.get(), holder_name);
+      if (error == 0) error = arrived(os.rename(at, name_.c_str(), kept.get(), holder_name), kept.get(), holder_name);
     }
     if (error != 0) {
       os.remove_directory(at, name.c_str());
@@ -325,7 +329,8 @@ os::Status Claim::leave_directory() noexcept {
     const int at = directory_->descriptor();
     if (name_.empty()) {
       std::string name = names_.side(record_.nonce);
-      if (const os::Status moved = system().rename(kept_.get(), holder_name, at, name.c_str())) return moved;
+      const os::Status moved = arrived(system().rename(kept_.get(), holder_name, at, name.c_str()), at, name.c_str());
+      if (moved != 0) return moved;
       name_ = std::move(name);
     } else if (const os::Status removed = system().unlink(kept_.get(), holder_name);
                removed != 0 && removed != ENOENT) {
@@ -347,17 +352,13 @@ os::Status Claim::leave_directory() noexcept {
 os::Status Claim::enter_group(const std::string& entry) noexcept {
   const int at = directory_->descriptor();
   if (trial_.hard_links) {
-    const os::Status error = system().link(at, name_.c_str(), at, entry.c_str());
-    if (error != EEXIST) return error;
-    // A lost reply, and the retry met our own success; or somebody planted something there.
-    const auto ours = directory_->refers_to(entry.c_str(), *info_);
-    return ours.ok() && ours.value ? 0 : error;
+    return arrived(system().link(at, name_.c_str(), at, entry.c_str()), at, entry.c_str());
   }
   if (!directory_name_.empty()) {
     if (const os::Status left = leave_directory()) return left;
   }
   if (const os::Status error = make_durable()) return error;
-  const os::Status error = system().rename(at, name_.c_str(), at, entry.c_str());
+  const os::Status error = arrived(system().rename(at, name_.c_str(), at, entry.c_str()), at, entry.c_str());
   if (error == 0) name_.clear();
   return error;
 }
@@ -367,7 +368,7 @@ os::Status Claim::leave_group(const std::string& entry) noexcept {
   if (trial_.hard_links) return system().unlink(at, entry.c_str());
   try {
     std::string name = names_.side(record_.nonce);
-    const os::Status error = system().rename(at, entry.c_str(), at, name.c_str());
+    const os::Status error = arrived(system().rename(at, entry.c_str(), at, name.c_str()), at, name.c_str());
     if (error == 0) name_ = std::move(name);
     return error;
   } catch (const std::bad_alloc&) {
@@ -380,20 +381,16 @@ os::Status Claim::step_out(const std::string& entry, std::string& outside) {
   std::string own = names_.side(record_.nonce);
   // Between two names of one inode a rename does nothing: where the own name stands, out by another.
   outside = trial_.hard_links ? own + suffix::numbered(record_.number, suffix::upgrade) : own;
-  const os::Status error = system().rename(at, entry.c_str(), at, outside.c_str());
-  const auto out = error == 0 ? os::Result<bool>{true, 0} : directory_->refers_to(outside.c_str(), *info_);
-  if (!out.ok() || !out.value) return error;  // else a lost reply
-  if (!trial_.hard_links) name_ = std::move(own);
-  return 0;
+  const os::Status error = arrived(system().rename(at, entry.c_str(), at, outside.c_str()), at, outside.c_str());
+  if (error == 0 && !trial_.hard_links) name_ = std::move(own);
+  return error;
 }
 
 os::Status Claim::step_in(const std::string& outside, const std::string& entry) noexcept {
   const int at = directory_->descriptor();
-  const os::Status error = system().rename(at, outside.c_str(), at, entry.c_str());
-  const auto in = error == 0 ? os::Result<bool>{true, 0} : directory_->refers_to(entry.c_str(), *info_);
-  if (!in.ok() || !in.value) return error;
-  if (!trial_.hard_links) name_.clear();
-  return 0;
+  const os::Status error = arrived(system().rename(at, outside.c_str(), at, entry.c_str()), at, entry.c_str());
+  if (error == 0 && !trial_.hard_links) name_.clear();
+  return error;
 }
 
 void Claim::abandon() noexcept {

@@ -63,6 +63,7 @@ struct Entry {
 
 /// What a claim is called inside a directory.
 inline constexpr const char* holder_name = "holder";
+inline constexpr const char* nested_name = "holder/holder";
 
 /// A side name, taken apart.
 struct SideName {

@@ -329,10 +329,10 @@ Word::Ending Word::leave(Claim& claim, const std::string& group) const {
 
 // --- removing ---
 
-// No member keeps W: clears the entries of the dead, and lets the kernel say that nobody came in meanwhile.
+// No member keeps W: clears the entries of the dead, and lets the kernel say that nobody came in meanwhile. Where the
+// look did not find D, too: a network client may remember a name as one that is not there.
 Removal Word::close_group(Look& look) const {
   const Group& group = *look.group;
-  if (!group.opened.is_open()) return remove_group(look, false);
   os::Status stuck = 0;
   for (const Member& each : group.members) {
     if (each.judgement.verdict != Verdict::dead) return {};

@@ -182,15 +182,11 @@ class Sweeper {
     return verdict_on(directory_.descriptor(), own_name, side) == Verdict::alive;
   }
 
-  [[nodiscard]] bool entry_lives(int group, const std::string& entry, const SideName& side) const {
-    const auto name = parse_entry_name(entry);
-    return verdict_on(group, entry, name ? SideName{name->nonce, {}} : side) != Verdict::dead;
-  }
-
-  // Of the maker of the claim at that name; dead: there is none.
-  [[nodiscard]] Verdict verdict_on(int at, const std::string& name, const SideName& side) const {
+  // Of the maker of the claim at that name. Nothing: there is none.
+  [[nodiscard]] std::optional<Verdict> verdict_on(int at, const std::string& name, const SideName& side) const {
     const auto opened = system().open(at, name.c_str(), os::Open::look, 0);
-    if (!opened.ok()) return opened.error == ENOENT ? Verdict::dead : Verdict::unknown;
+    if (opened.error == ENOENT) return std::nullopt;
+    if (!opened.ok()) return Verdict::unknown;
     const os::File file(system(), opened.value);
     Leftover claim;
     Reading reading = Reading::foreign;
@@ -254,18 +250,24 @@ class Sweeper {
     const os::File group(system(), opened.ok() ? opened.value : -1);
     const auto entries = opened.ok() ? system().list(group.get()) : os::Result<std::vector<std::string>>{{}, ENOENT};
     if (!entries.ok()) return;
-    // Where W does not name it no entry is a hold; but without hard links a claim that is in has no other name.
-    const bool is_named = is_named_by_word(name, own_name(name, side), side);
+    if (is_named_by_word(name, own_name(name, side), side)) return;
+    // So no entry is a hold, and second names of claims are nobody's need. But a network client has its own idea of
+    // which names there are, and without hard links a claim that is in has no other name: there only the dead are
+    // removed, and the kernel keeps D while it has more.
     Trial tried;
     const bool second_names = directory_.trials().find(directory_, tried) && tried.hard_links;
+    const bool only_dead = !second_names || !directory_.local();
+    std::vector<const std::string*> removable;
     for (const std::string& each : entries.value) {
-      if ((is_named || !second_names) && entry_lives(group.get(), each, side)) return;
+      const auto entry = parse_entry_name(each);
+      const auto verdict = only_dead ? verdict_on(group.get(), each, entry ? SideName{entry->nonce, {}} : side)
+                                     : std::optional(Verdict::dead);
+      if (verdict && *verdict != Verdict::dead) return;
+      if (verdict) removable.push_back(&each);
     }
-    if (is_named) return;
     left.maker = Verdict::dead;
     if (clean_ == Clean::look_only) return;
-    // Second names of claims, and nobody's holds.
-    for (const std::string& each : entries.value) (void)system().unlink(group.get(), each.c_str());
+    for (const std::string* each : removable) (void)system().unlink(group.get(), each->c_str());
     finish(system().remove_directory(directory_.descriptor(), name.c_str()), left);
   }
 
@@ -288,7 +290,9 @@ class Sweeper {
     std::optional<std::string> word = word_of(own_name, side);
     if (!word) return true;
     const auto opened = system().open(directory_.descriptor(), word->c_str(), os::Open::look, 0);
-    if (opened.error == ENOENT) return false;
+    if (opened.error == ENOENT) {  // what is removed because of that is gone for good: asked in two ways
+      return system().stat_at(directory_.descriptor(), word->c_str(), os::Links::keep).error != ENOENT;
+    }
     if (!opened.ok()) return true;
     const os::File file(system(), opened.value);
     const auto bytes = read_record_bytes(system(), file.get());

@@ -187,7 +187,7 @@ os::Result<bool> Word::still_is(const Look& look) const noexcept {
   if (!look.word.is_open()) return directory_->refers_to(name(), look.info);
   const auto word = directory_->refers_to(name(), look.word_info);
   if (!word.ok() || !word.value || !look.file.is_open()) return word;
-  return directory_->refers_to(look.word.get(), look.form == Form::nested ? "holder/holder" : holder_name, look.info);
+  return directory_->refers_to(look.word.get(), look.form == Form::nested ? nested_name : holder_name, look.info);
 }
 
 Holder Word::holder_of(const Look& look) const {
@@ -289,8 +289,10 @@ os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
   if (!info.ok()) return info.error;
   held.word_info = info.value;
   const int at = directory_->descriptor();
-  os::Status error = claim.trial().hard_links ? system().link(at, claim.name().c_str(), word.get(), holder_name)
-                                              : static_cast<os::Status>(EPERM);
+  os::Status error = EPERM;
+  if (claim.trial().hard_links) {
+    error = claim.arrived(system().link(at, claim.name().c_str(), word.get(), holder_name), word.get(), holder_name);
+  }
   held.form = Form::inside;
   std::string small;
   if (os::cause_of(os::Call::link, error) == os::Cause::unsupported) {
@@ -305,12 +307,12 @@ os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
     for (int i = 0; i < tries; ++i) {
       error = system().make_directory(at, small.c_str(), 0777);
       if (error != 0 && error != EEXIST) return error;
-      error = system().rename(at, claim.name().c_str(), at, inner.c_str());
+      error = claim.arrived(system().rename(at, claim.name().c_str(), at, inner.c_str()), at, inner.c_str());
       if (error != ENOENT || claim.cleared()) break;
     }
     if (error == 0) {
       // Refused while a holder is there: neither a file nor a directory that is not empty is replaced.
-      error = system().rename(at, small.c_str(), word.get(), holder_name);
+      error = claim.arrived(system().rename(at, small.c_str(), word.get(), holder_name), word.get(), nested_name);
       if (error != 0) (void)system().rename(at, inner.c_str(), at, claim.name().c_str());
     }
     if (error != 0) {
@@ -332,7 +334,7 @@ os::Status Word::move_in(os::File word, Claim& claim, Held& held) const {
   //   breaker 2: sees 2                                                            2: removed   <- a later hold
   claim.hold_granted();
   if (held.form == Form::nested) {
-    (void)system().rename(word.get(), "holder/holder", at, claim.name().c_str());
+    (void)system().rename(word.get(), nested_name, at, claim.name().c_str());
     (void)system().remove_directory(word.get(), holder_name);
   } else {
     (void)system().unlink(word.get(), holder_name);
@@ -419,7 +421,7 @@ os::File Word::open_for_removal(const Look& look, Removal& removal) const {
     return {};
   }
   const int at = look.word.is_open() ? look.word.get() : directory_->descriptor();
-  const char* const path = look.form == Form::file ? name() : look.form == Form::inside ? holder_name : "holder/holder";
+  const char* const path = look.form == Form::file ? name() : look.form == Form::inside ? holder_name : nested_name;
   const auto opened = system().open(at, path, os::Open::update, 0);
   if (!opened.ok()) {
     removal = is_gone(opened.error) || opened.error == ELOOP || opened.error == EISDIR
@@ -451,18 +453,26 @@ os::File Word::open_for_removal(const Look& look, Removal& removal) const {
   return file;
 }
 
+// Of a call that removes W, which was seen a moment ago. On a network it may be the retry of one whose reply was lost
+// that does not find W.
+os::Status Word::removed_by(os::Status error, const Look& look) const noexcept {
+  if (!is_gone(error) || directory_->local()) return error;
+  const auto still = still_is(look);
+  return still.ok() && !still.value ? 0 : error;
+}
+
 // REMOVE is locked and W was seen to be it. Closing the descriptor gives REMOVE back.
 Removal Word::remove(const Look& look) const {
   const int at = directory_->descriptor();
   os::Status error = 0;
   if (look.form == Form::file) {
-    error = system().unlink(at, name());
+    error = removed_by(system().unlink(at, name()), look);
   } else {
     // Renamed away first and taken apart there: by the time its entry is gone, the name W may be somebody else's.
     const std::string unique =
         look.foreign ? make_nonce(directory_->process().identity().boot, system().random()) : look.record.nonce;
     const std::string away = names_->side(unique, suffix::taken_away(look.record.number));
-    error = system().rename(at, name(), at, away.c_str());
+    error = removed_by(system().rename(at, name(), at, away.c_str()), look);
     if (error == 0) (void)take_apart(*directory_, away.c_str());  // what stays is found by doctor
   }
   if (is_gone(error)) return {};
@@ -585,7 +595,7 @@ Removal Word::remove_foreign(const Look& look) const {
     if (look.info.type == os::FileType::directory) {
       return refused(look.error, look, "cannot look into directory '" + names_->word() + "'");
     }
-    const os::Status error = system().unlink(at, name());
+    const os::Status error = removed_by(system().unlink(at, name()), look);
     if (is_gone(error)) return {};
     if (error != 0) return refused(error, look, "cannot remove '" + names_->word() + "'");
     return {Removal::Result::removed, {}, {}};
@@ -596,11 +606,11 @@ Removal Word::remove_foreign(const Look& look) const {
   // Number 0 is no hold's: a sweep does not take apart what is in such a directory.
   const std::string away =
       names_->side(make_nonce(directory_->process().identity().boot, system().random()), suffix::taken_away(0));
-  if (const os::Status error = system().rename(at, name(), at, away.c_str())) {
+  if (const os::Status error = removed_by(system().rename(at, name(), at, away.c_str()), look)) {
     return is_gone(error) ? Removal{} : refused(error, look, "cannot remove '" + names_->word() + "'");
   }
   const os::Status error = system().remove_directory(at, away.c_str());
-  if (error == 0) return {Removal::Result::removed, {}, {}};
+  if (error == 0 || error == ENOENT) return {Removal::Result::removed, {}, {}};
   // Something came in meanwhile: not for us to delete. Back where it was, if that name is still free.
   (void)system().rename_new(at, away.c_str(), at, name());
   return refused(error, look, "cannot remove directory '" + names_->word() + "'");

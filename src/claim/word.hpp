@@ -263,6 +263,7 @@ class Word {
   [[nodiscard]] os::File open_for_removal(const Look& look, Removal& removal) const;
   [[nodiscard]] bool maker_has_ended(const Look& look) const;
   [[nodiscard]] bool remove_byte_reaches_holder(const Look& look) const;
+  [[nodiscard]] os::Status removed_by(os::Status error, const Look& look) const noexcept;
   [[nodiscard]] Removal remove(const Look& look) const;
   [[nodiscard]] Removal remove_foreign(const Look& look) const;
   [[nodiscard]] Removal refused(os::Status error, const Look& look, std::string what) const;

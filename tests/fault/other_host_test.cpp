@@ -10,7 +10,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <optional>
+#include <string>
 
 namespace lockfile::testing {
 namespace {
@@ -173,6 +175,66 @@ TEST_P(OtherHost, a_hold_that_came_by_another_way_is_not_broken_by_force_beneath
   EXPECT_EQ(ec, errc::cannot_break);
   there_->enter();
   theirs_->release();
+}
+
+// A directory that a virtual machine has of its host by a pass-through file system, which has no unnamed files.
+// Beneath, a cleaner whose byte locks do not meet the maker's removes the file before anything is written to it, and
+// one of the maker's next calls does not find it: the n-th.
+class PassThrough final : public LayeredSystem {
+ public:
+  explicit PassThrough(int removed_at) : LayeredSystem(os::real_system()), removed_at_(removed_at) {
+    mounted = os::FileSystem{"fuse", false, false};
+    before = [this](os::Call) { return made_.empty() || calls_++ != removed_at_ ? 0 : remove(); };
+  }
+
+  os::Result<int> open(int at, const char* name, os::Open how, std::uint32_t mode) noexcept override {
+    if (how == os::Open::temporary) return {-1, EOPNOTSUPP};
+    auto opened = LayeredSystem::open(at, name, how, mode);
+    if (how != os::Open::create || !opened.ok() || removed()) return opened;
+    at_ = at;
+    made_ = name;
+    if (calls_++ != removed_at_) return opened;
+    close(opened.value);
+    return {-1, remove()};
+  }
+  os::Result<os::FileInfo> stat(int descriptor) noexcept override {
+    auto info = LayeredSystem::stat(descriptor);
+    made_.clear();  // that was the last call that makes it
+    return info;
+  }
+  [[nodiscard]] bool removed() const noexcept { return removed_; }
+
+ private:
+  int remove() noexcept {
+    removed_ = below().unlink(at_, made_.c_str()) == 0;
+    made_.clear();
+    return ENOENT;
+  }
+
+  int removed_at_;
+  int calls_ = 0;
+  int at_ = -1;
+  std::string made_;
+  bool removed_ = false;
+};
+
+TEST(PassThroughMaker, goes_on_with_another_file_when_a_cleaner_has_removed_its_own) {
+  for (const char* scheme : {"link", "mkdir"}) {
+    int removed_at = 0;
+    for (bool removed = true; removed; ++removed_at) {
+      const Scratch scratch;
+      PassThrough system(removed_at);
+      os::Process process(system);
+      os::Process::set_current(&process);
+      FileLock lock(scratch / "a", {.scheme = scheme});
+      std::error_code ec;
+      EXPECT_TRUE(lock.acquire(0s, ec)) << scheme << ", removed at call " << removed_at << ": " << ec.message();
+      lock.release(ec);
+      removed = system.removed();
+      os::Process::set_current(nullptr);
+    }
+    EXPECT_GT(removed_at, 5) << "open, lock, write, sync, look";
+  }
 }
 
 }  // namespace

@@ -65,6 +65,29 @@ class ShortTransfers final : public Trouble {
   std::size_t bytes_;
 };
 
+// One of the writes, so that those before it succeed.
+class ShortWrite final : public Trouble {
+ public:
+  explicit ShortWrite(std::size_t at) : at_(at) {}
+
+  int before(os::Call call) override {
+    if (call == os::Call::write) ++writes_;
+    return 0;
+  }
+  [[nodiscard]] std::size_t cut(os::Call call) const override {
+    return call == os::Call::write && writes_ == at_ + 1 ? 5 : all_bytes;
+  }
+  [[nodiscard]] bool was_reached() const noexcept { return writes_ > at_; }
+  [[nodiscard]] bool explains(int error) const override { return error == ENOSPC; }
+  [[nodiscard]] std::string describe() const override {
+    return "with write " + std::to_string(at_) + " cut to 5 bytes";
+  }
+
+ private:
+  std::size_t at_;
+  std::size_t writes_ = 0;
+};
+
 class Shortage : public Lives {};
 FAULT_IN_EVERY_SETTING(Shortage);
 
@@ -101,6 +124,12 @@ TEST_P(Shortage, of_bytes_that_are_written_is_no_space) {
     for (const std::size_t bytes : {0UL, 1UL, 144UL}) {
       ShortTransfers short_writes(os::Call::write, bytes);
       live(scenario, short_writes);
+    }
+    bool more = true;
+    for (std::size_t at = 0; more; ++at) {
+      ShortWrite write(at);
+      live(scenario, write);
+      more = write.was_reached();
     }
   }
 }

@@ -32,6 +32,8 @@ class Trouble {
   virtual int before(os::Call /*call*/) { return 0; }
   /// To so many bytes a read or write is cut.
   [[nodiscard]] virtual std::size_t cut(os::Call /*call*/) const { return all_bytes; }
+  /// Of a call that has succeeded, so that it is made again.
+  virtual bool loses_reply(os::Call /*call*/) { return false; }
   virtual void begin() {}  ///< it is on again
   virtual void end() {}    ///< it is off for a while
   virtual void enter() {}  ///< from here on it is the library that runs, not the test
@@ -57,12 +59,12 @@ class Stage {
   ~Stage();
 
   // --- what is there beforehand ---
-  /// The other process holds the lock.
-  void other_holds();
+  /// The other process holds the lock. False: not in that mode there.
+  bool other_holds(Mode mode = Mode::exclusive);
   /// It shares the lock, where readers can be together.
   void other_reads();
-  /// A third one was killed while it held.
-  void a_dead_one_holds();
+  /// A third one was killed while it held. False: not in that mode there.
+  bool a_dead_one_holds(Mode mode = Mode::exclusive);
   /// So that the other lets go, or dies, as soon as the subject sleeps.
   enum class Ends : std::uint8_t { releases, dies };
   void other_ends_when_waited_for(Ends how);

@@ -12,9 +12,9 @@ const std::vector<Setting>& settings() {
   static const std::vector<Setting> all = [] {
     std::vector<Setting> made;
     for (const Variant& each : variants()) made.push_back({std::string(each.name), &each, {}});
-    for (const std::string_view scheme : {"link", "mkdir"}) {
+    for (const std::string_view variant : {"link", "mkdir", "mkdir_with_mark_without_hard_links"}) {
       made.push_back(
-          {std::string(scheme) + "_on_a_network", &variant_named(scheme), os::FileSystem{"nfs", false, true}});
+          {std::string(variant) + "_on_a_network", &variant_named(variant), os::FileSystem{"nfs", false, true}});
     }
     for (const std::string_view scheme : {"kernel", "flock"}) {
       made.push_back({std::string(scheme), &variant_named(scheme), {}});
@@ -89,6 +89,25 @@ class World::Member final : public LayeredSystem {
     return LayeredSystem::write(descriptor, bytes.substr(0, cut_to(os::Call::write)), offset);
   }
 
+  os::Status link(int from_at, const char* from, int to_at, const char* to) noexcept override {
+    return replied(os::Call::link, [&] { return LayeredSystem::link(from_at, from, to_at, to); });
+  }
+  os::Status unlink(int at, const char* name) noexcept override {
+    return replied(os::Call::unlink, [&] { return LayeredSystem::unlink(at, name); });
+  }
+  os::Status make_directory(int at, const char* name, std::uint32_t mode) noexcept override {
+    return replied(os::Call::make_directory, [&] { return LayeredSystem::make_directory(at, name, mode); });
+  }
+  os::Status remove_directory(int at, const char* name) noexcept override {
+    return replied(os::Call::remove_directory, [&] { return LayeredSystem::remove_directory(at, name); });
+  }
+  os::Status rename(int from_at, const char* from, int to_at, const char* to) noexcept override {
+    return replied(os::Call::rename, [&] { return LayeredSystem::rename(from_at, from, to_at, to); });
+  }
+  os::Status rename_new(int from_at, const char* from, int to_at, const char* to) noexcept override {
+    return replied(os::Call::rename_new, [&] { return LayeredSystem::rename_new(from_at, from, to_at, to); });
+  }
+
   std::chrono::steady_clock::time_point now() noexcept override { return world_.now(); }
   std::chrono::nanoseconds since_boot() noexcept override { return world_.now().time_since_epoch(); }
   os::Status wait(std::span<Waitable> on,
@@ -109,6 +128,11 @@ class World::Member final : public LayeredSystem {
   void mark(int descriptor, bool open) noexcept {
     const auto number = static_cast<std::size_t>(descriptor);
     if (number < open_.size()) open_[number] = open;
+  }
+  template <class Ask>
+  [[nodiscard]] os::Status replied(os::Call call, Ask ask) const noexcept {
+    const os::Status error = ask();
+    return error == 0 && mortal_.loses_reply && mortal_.loses_reply(call) ? ask() : error;
   }
   [[nodiscard]] std::size_t cut_to(os::Call call) const { return mortal_.cut ? mortal_.cut(call) : all_bytes; }
 

@@ -26,7 +26,7 @@ struct Setting {
   const Variant* variant = nullptr;
   std::optional<os::FileSystem> mounted;  ///< else what the kernel says
 };
-/// Every variant of the lock files, both of their schemes on a network file system, which take other ways to look and
+/// Every variant of the lock files, some of them on a network file system, which take other ways to look and
 /// to write, and the kernel locks.
 [[nodiscard]] const std::vector<Setting>& settings();
 void PrintTo(const Setting& setting, std::ostream* out);
@@ -89,6 +89,8 @@ class Mortal {
   [[nodiscard]] CrippledSystem& system() noexcept { return *system_; }
   /// To so many bytes a read or write is cut.
   std::function<std::size_t(os::Call)> cut;
+  /// Asked after each call that has made, moved or removed a name. True: the reply is lost, and the call is made again.
+  std::function<bool(os::Call)> loses_reply;
   /// This thread's lock objects are this process's from now on. The first time it asks who it is.
   void enter();
   /// From now on its pid is nobody's. The objects it leaves only close what they have open.

@@ -316,7 +316,12 @@ LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
     }
   }
   const int at = claim_->directory().descriptor();
-  const os::Status error = system().rename_new(at, claim_->directory_name().c_str(), at, word_name());
+  os::Status error = system().rename_new(at, claim_->directory_name().c_str(), at, word_name());
+  if (error == ENOENT && !claim_->directory().local()) {
+    // The reply may have been lost, and the retry not found what had been moved.
+    const auto moved = claim_->directory().refers_to(word_name(), claim_->directory_info());
+    if (moved.ok() && moved.value) error = 0;
+  }
   if (error == 0) {
     held_ = {claim::Form::inside, claim_->directory_info(), {}};
     return Published::yes;
