@@ -2,6 +2,7 @@
 #include "fault/stage.hpp"
 
 #include "claim/guard.hpp"
+#include "claim/names.hpp"
 
 #include <sys/stat.h>
 
@@ -166,6 +167,38 @@ void Stage::a_vacant_directory_stands() {
   std::filesystem::create_directory(word());
   if (::chmod(word().c_str(), 01777) != 0) throw std::runtime_error("cannot mark a directory");
   held_ = Held::by_nobody;
+}
+
+void Stage::all_sorts_are_left() {
+  subject_.enter();
+  const claim::Names names("a");
+  const std::string boot = os::Process::current().identity().boot;
+  std::uint64_t nonces = 0;
+  const auto left = [&](std::string_view suffix) {
+    return directory_ + "/" + names.side(claim::make_nonce(boot, ++nonces), suffix);
+  };
+  write_file(left(""), "");
+  write_file(left(claim::suffix::numbering(7)), "7");
+  write_file(left(claim::suffix::unpublished), "");
+  write_file(left(claim::suffix::numbered(1, claim::suffix::group)), "");
+  std::filesystem::create_symlink("nowhere", left(claim::suffix::trial));
+  std::filesystem::create_directory(left(claim::suffix::directory));
+  const std::string gone = left(claim::suffix::taken_away(3));
+  std::filesystem::create_directory(gone);
+  write_file(gone + "/holder", "");
+  const std::string group = left(claim::suffix::numbered(2, claim::suffix::members));
+  std::filesystem::create_directory(group);
+  for (const char* const inside : {"", "/holder", "/holder/holder"}) {
+    if (!std::filesystem::is_regular_file(word() + inside)) continue;
+    write_file(group + "/" + claim::entry_name(claim::make_nonce(boot, ++nonces), 1), read_file(word() + inside));
+  }
+  if (setting_.mounted) return;  // what is one host's alone is not there on a network
+  write_file(left(claim::suffix::line), "");
+  write_file(directory_ + "/" + names.line(boot), "no line");
+  write_file(directory_ + "/" + names.line("another boot"), "");
+  for (const std::string_view fifo : {claim::suffix::wake, claim::suffix::fifo}) {
+    if (::mkfifo(left(fifo).c_str(), 0600) != 0) throw std::runtime_error("cannot make a FIFO");
+  }
 }
 
 void Stage::a_breaker_is_stuck() {
@@ -478,9 +511,9 @@ void Stage::look() {
   if (of_leftovers) check_failure(of_leftovers);
 }
 
-void Stage::clean() {
+void Stage::clean(Clean how) {
   std::error_code code;
-  if (const std::error_code none = run([&] { (void)leftovers(directory_, Clean::remove_dead, code); })) code = none;
+  if (const std::error_code none = run([&] { (void)leftovers(directory_, how, code); })) code = none;
   const Calm calm(*this);
   said_.clear();
   if (code) check_failure(code);
@@ -724,6 +757,15 @@ void play_dead_readers(Stage& stage) {
   stage.drop();
 }
 
+void play_reader_after_a_writer(Stage& stage) {
+  stage.open();
+  if (!stage.acquire(0s)) return;
+  stage.release();
+  stage.begin();
+  if (stage.acquire(0s, Mode::shared)) stage.release();
+  stage.drop();
+}
+
 void play_reader_beside_a_dead_one(Stage& stage) {
   if (!stage.a_dead_one_holds(Mode::shared)) return play_refused_reader(stage);
   stage.open();
@@ -828,6 +870,24 @@ void play_clean(Stage& stage) {
   stage.clean();
 }
 
+void play_clean_of_all_sorts(Stage& stage) {
+  stage.a_dead_one_holds();
+  stage.open();
+  stage.all_sorts_are_left();
+  stage.begin();
+  stage.clean(Clean::look_only);
+  stage.clean();
+}
+
+void play_contention_among_all_sorts(Stage& stage) {
+  stage.a_dead_one_holds();
+  stage.open();
+  stage.all_sorts_are_left();
+  stage.begin();
+  if (stage.acquire(0s)) stage.release();
+  stage.drop();
+}
+
 void play_clean_beside_the_living(Stage& stage) {
   stage.other_holds();
   stage.open();
@@ -879,7 +939,9 @@ std::span<const Scenario> scenarios() {
       Scenario{"waited_for_release", play_waited_for_release},
       Scenario{"waited_for_death", play_waited_for_death},
       Scenario{"dead_holder", play_dead_holder},
+      Scenario{"contention_among_all_sorts", play_contention_among_all_sorts, true},
       Scenario{"dead_readers", play_dead_readers},
+      Scenario{"reader_after_a_writer", play_reader_after_a_writer},
       Scenario{"reader_beside_a_dead_one", play_reader_beside_a_dead_one},
       Scenario{"refused_by_readers", play_refused_by_readers},
       Scenario{"break_of_dead_readers", play_break_of_dead_readers},
@@ -895,6 +957,7 @@ std::span<const Scenario> scenarios() {
       Scenario{"look_at_readers", play_look_at_readers},
       Scenario{"clean", play_clean, true},
       Scenario{"clean_after_readers", play_clean_after_readers, true},
+      Scenario{"clean_of_all_sorts", play_clean_of_all_sorts, true},
       Scenario{"clean_beside_the_living", play_clean_beside_the_living, true},
       Scenario{"examine", play_examine, true},
       Scenario{"wait_until_free", play_wait_until_free},

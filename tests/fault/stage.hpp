@@ -75,6 +75,8 @@ class Stage {
   void a_foreign_directory_stands();
   /// An empty directory with the mark: somebody was killed between two steps of the mkdir scheme.
   void a_vacant_directory_stands();
+  /// One of each kind of name that the dead leave beside a lock. Somebody dead holds.
+  void all_sorts_are_left();
   /// Somebody who breaks was stopped in the middle of it, and keeps REMOVE of the subject's hold.
   void a_breaker_is_stuck();
 
@@ -91,7 +93,7 @@ class Stage {
   void break_by_force(BreakWhat what);
   void hand_over();
   void look();
-  void clean();
+  void clean(Clean how = Clean::remove_dead);
   void examine();
   void wait_until_free(const Wait& wait);
   /// The lock object is destroyed.

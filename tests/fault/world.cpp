@@ -82,6 +82,10 @@ class World::Member final : public LayeredSystem {
     LayeredSystem::close(descriptor);
   }
 
+  os::Status make_symlink(const char* target, int at, const char* name) noexcept override {
+    return replied(os::Call::make_symlink, [&] { return LayeredSystem::make_symlink(target, at, name); });
+  }
+
   os::Result<std::size_t> read(int descriptor, std::span<char> into, std::uint64_t offset) noexcept override {
     return LayeredSystem::read(descriptor, into.first(std::min(into.size(), cut_to(os::Call::read))), offset);
   }
@@ -91,6 +95,9 @@ class World::Member final : public LayeredSystem {
 
   os::Status link(int from_at, const char* from, int to_at, const char* to) noexcept override {
     return replied(os::Call::link, [&] { return LayeredSystem::link(from_at, from, to_at, to); });
+  }
+  os::Status link_temporary(int descriptor, int at, const char* name) noexcept override {
+    return replied(os::Call::link_temporary, [&] { return LayeredSystem::link_temporary(descriptor, at, name); });
   }
   os::Status unlink(int at, const char* name) noexcept override {
     return replied(os::Call::unlink, [&] { return LayeredSystem::unlink(at, name); });
