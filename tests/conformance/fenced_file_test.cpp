@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
 #include <filesystem>
@@ -230,6 +232,71 @@ TEST_F(FencedFiles, a_path_that_names_no_file_and_a_directory_that_is_not_there_
   FencedFile nowhere(scratch_ / "no/where");
   EXPECT_EQ(code_of([&] { nowhere.write(1, "one"); }), std::errc::no_such_file_or_directory);
   EXPECT_EQ(code_of([&] { (void)nowhere.newest(); }), std::errc::no_such_file_or_directory);
+}
+
+// One call of a writer goes wrong: refused, cut short, or its reply lost.
+class OneBadCall final : public LayeredSystem {
+ public:
+  OneBadCall(std::size_t at, os::Status error) : LayeredSystem(os::real_system()), at_(at), error_(error) {
+    before = [this](os::Call call) { return can_be_refused(call) && calls_++ == at_ ? error_ : 0; };
+  }
+  [[nodiscard]] bool was_reached() const noexcept { return calls_ > at_; }
+
+  os::Result<std::size_t> write(int descriptor, std::string_view bytes, std::uint64_t offset) noexcept override {
+    const bool is_short = error_ == 0 && calls_ == at_;
+    return LayeredSystem::write(descriptor, is_short ? bytes.substr(0, 0) : bytes, offset);
+  }
+  os::Status rename(int from_at, const char* from, int to_at, const char* to) noexcept override {
+    const bool is_lost = error_ == 0 && calls_ == at_;
+    const os::Status error = LayeredSystem::rename(from_at, from, to_at, to);
+    return is_lost ? LayeredSystem::rename(from_at, from, to_at, to) : error;
+  }
+
+ private:
+  static bool can_be_refused(os::Call call) {
+    constexpr std::array calls = {os::Call::open,     os::Call::read,     os::Call::write,      os::Call::sync,
+                                  os::Call::stat,     os::Call::stat_at,  os::Call::unlink,     os::Call::rename,
+                                  os::Call::set_mode, os::Call::try_lock, os::Call::file_system};
+    return std::find(calls.begin(), calls.end(), call) != calls.end();
+  }
+
+  std::size_t at_;
+  os::Status error_;
+  std::size_t calls_ = 0;
+};
+
+TEST_F(FencedFiles, are_old_or_new_and_the_error_is_told_whichever_call_goes_wrong) {
+  for (const os::Status error : {EIO, EACCES, EINTR, 0}) {
+    for (const bool first : {true, false}) {
+      bool more = true;
+      for (std::size_t at = 0; more; ++at) {
+        const Scratch scratch;
+        const std::string pages = scratch / "pages";
+        const Access access = first ? Access::everyone : Access::by_umask;
+        if (!first) FencedFile(pages).write(1, "old");
+        std::error_code told;
+        {
+          OneBadCall system(at, error);
+          os::Process process(system);
+          os::Process::set_current(&process);
+          told = code_of([&] {
+            FencedFile file(pages, access);
+            file.write(2, "new");
+            (void)file.newest();
+          });
+          os::Process::set_current(nullptr);
+          more = system.was_reached();
+        }
+        const std::string where = std::to_string(error) + " at call " + std::to_string(at);
+        EXPECT_TRUE(!told || told.value() == error || (error == 0 && told == std::errc::no_space_on_device)) << where;
+        const std::string stands = std::filesystem::exists(pages) ? read_file(pages) : "";
+        EXPECT_TRUE(stands == "new" || (told && stands == (first ? "" : "old"))) << where << ": " << stands;
+        FencedFile(pages).write(3, "newer");
+        EXPECT_EQ(read_file(pages), "newer") << where;
+        EXPECT_EQ(scratch.names(), (std::vector<std::string>{"pages", "pages.fence-seen"})) << where;
+      }
+    }
+  }
 }
 
 }  // namespace
