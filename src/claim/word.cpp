@@ -358,16 +358,19 @@ Word::Ending Word::release(Claim& claim, Held& held) const {
   const bool guarded = claim.trial().guard_works;
   const os::Status locked = guarded ? lock_once(claim.descriptor(), remove_byte(claim.record().number)) : 0;
   const auto ours = directory_->refers_to(name(), held.word_info);
+  os::Status error = ours.error;
   if (ours.ok() && !ours.value) {
     if (claim.record().mode != Mode::exclusive && held.form == Form::file) {
       const auto group = group_of(claim);  // a second reader came
-      if (!group.ok() || !group.value.empty()) return leave(claim, group.value);
+      if (group.ok() && !group.value.empty()) return leave(claim, group.value);
+      error = group.error;
     }
-    ending.lost = true;
-    ending.claim_gone = claim.cleared() || held.form == Form::nested;
-    return ending;
+    if (error == 0) {
+      ending.lost = true;
+      ending.claim_gone = claim.cleared() || held.form == Form::nested;
+      return ending;
+    }
   }
-  os::Status error = ours.error;
   if (error == 0 && locked == 0) {
     const int at = directory_->descriptor();
     if (held.form == Form::file) {

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <optional>
 #include <string>
@@ -31,6 +32,7 @@ class Host {
   ~Host() { os::Process::set_current(nullptr); }
 
   void enter() { os::Process::set_current(&process_); }
+  [[nodiscard]] LayeredSystem& system() noexcept { return system_; }
   /// By its own clock, which nobody else's goes by.
   void pass(std::chrono::nanoseconds time) { clock_ += time; }
 
@@ -121,6 +123,63 @@ TEST_P(OtherHost, its_lease_runs_out_and_the_lock_is_taken_over_where_locks_reac
   EXPECT_FALSE(theirs_->i_am_locking());
   theirs_->release(ec);
   EXPECT_EQ(ec, errc::not_my_lock);
+}
+
+// Readers of there and of here are a group; each is broken by itself.
+TEST_P(OtherHost, its_shared_hold_is_broken_by_force_only_where_its_locks_reach_too) {
+  for (const os::FileSystem& seen_there : {locks_stay, locks_reach}) {
+    theirs_.reset();
+    ours_.reset();
+    begin(seen_there, locks_reach);
+    there_->enter();
+    theirs_->release();
+    theirs_->acquire(Mode::shared);
+    here_->enter();
+    FileLock beside(path_, options());
+    beside.acquire(Mode::shared, 0s);
+    const auto holders = ours_->holders();
+    const auto their_hold =
+        std::find_if(holders.begin(), holders.end(), [](const Holder& each) { return each.host == "there"; });
+    ASSERT_NE(their_hold, holders.end());
+    std::error_code ec;
+    const bool broken = ours_->break_lock(*their_hold, ec);
+    EXPECT_EQ(broken, seen_there.locks_reach);
+    EXPECT_EQ(ec, seen_there.locks_reach ? std::error_code() : make_error_code(errc::cannot_break));
+    there_->enter();
+    EXPECT_EQ(theirs_->i_am_locking(), !broken);
+    here_->enter();
+    EXPECT_TRUE(beside.i_am_locking());
+  }
+}
+
+// Whoever takes the lock over is told which call was refused, or has it; and has it at the next try.
+TEST_P(OtherHost, its_expired_hold_is_taken_over_or_the_error_is_told_whichever_call_is_refused) {
+  const auto time_to_live = claim::lease_margin(ttl, locks_reach) + ttl;
+  bool more = true;
+  for (std::size_t at = 0; more; ++at) {
+    theirs_.reset();
+    ours_.reset();
+    begin(locks_reach, locks_reach, "here", ttl);
+    std::error_code ec;
+    EXPECT_FALSE(ours_->acquire(0s, ec));
+    here_->pass(time_to_live);
+    std::size_t calls = 0;
+    here_->system().before = [&](os::Call call) {
+      const bool counts = call == os::Call::open || call == os::Call::read || call == os::Call::write ||
+                          call == os::Call::stat || call == os::Call::stat_at || call == os::Call::unlink ||
+                          call == os::Call::rename || call == os::Call::try_lock || call == os::Call::sync;
+      return counts && calls++ == at ? EIO : 0;
+    };
+    const bool held = ours_->acquire(0s, ec);
+    here_->system().before = nullptr;
+    more = calls > at;
+    EXPECT_EQ(held, ours_->i_am_locking()) << "call " << at;
+    EXPECT_TRUE(held || ec == std::errc::io_error || ec == errc::already_locked)
+        << "call " << at << ": " << ec.message();
+    if (held) ours_->release();
+    ours_->acquire(0s, ec);
+    EXPECT_FALSE(ec) << "after call " << at << ": " << ec.message();
+  }
 }
 
 TEST_P(OtherHost, its_lease_lasts_as_long_as_looks_may_be_old) {

@@ -108,6 +108,7 @@ void Stage::other_reads() {
   std::error_code cannot;
   other_reads_ = others_->acquire(Mode::shared, 0s, cannot);
   if (!other_reads_) others_.reset();
+  if (lock_) subject_.enter();
 }
 
 // So that what is left is the subject's doing alone.
@@ -645,6 +646,14 @@ void play_fenced_life_for_everyone(Stage& stage) {
   stage.drop();
 }
 
+// Instead of lives with readers, where there can be none.
+void play_refused_reader(Stage& stage, Mode mode = Mode::shared) {
+  stage.open();
+  stage.begin();
+  EXPECT_FALSE(stage.acquire(0s, mode));
+  stage.drop();
+}
+
 void convert_up_and_down(Stage& stage) {
   if (!stage.acquire(0s, Mode::upgradable)) return;
   stage.upgrade(0s);
@@ -677,6 +686,27 @@ void play_upgrade(Stage& stage) {
   stage.open();
   stage.begin();
   convert_up_and_down(stage);
+}
+
+// Its claim is W, until a second reader comes and makes a group of the two.
+void play_release_beside_one_who_joined(Stage& stage) {
+  stage.open();
+  if (!stage.acquire(0s, Mode::shared)) return play_refused_reader(stage);
+  stage.other_reads();
+  stage.begin();
+  stage.release();
+  stage.drop();
+}
+
+void play_upgrade_beside_one_who_joined(Stage& stage) {
+  stage.open();
+  if (!stage.acquire(0s, Mode::upgradable)) return play_refused_reader(stage, Mode::upgradable);
+  stage.other_reads();
+  stage.other_ends_when_waited_for(Stage::Ends::releases);
+  stage.begin();
+  stage.upgrade(for_ever);
+  stage.release();
+  stage.drop();
 }
 
 void play_upgrade_beside_a_reader(Stage& stage) {
@@ -739,14 +769,6 @@ void play_dead_holder(Stage& stage) {
 
 bool dead_ones_read(Stage& stage) {
   return stage.a_dead_one_holds(Mode::shared) && stage.a_dead_one_holds(Mode::shared);
-}
-
-// Instead of lives with readers, where there can be none.
-void play_refused_reader(Stage& stage) {
-  stage.open();
-  stage.begin();
-  EXPECT_FALSE(stage.acquire(0s, Mode::shared));
-  stage.drop();
 }
 
 void play_dead_readers(Stage& stage) {
@@ -935,6 +957,8 @@ std::span<const Scenario> scenarios() {
       Scenario{"upgrade", play_upgrade},
       Scenario{"upgrade_beside_a_reader", play_upgrade_beside_a_reader},
       Scenario{"upgrade_beside_a_dying_reader", play_upgrade_beside_a_dying_reader},
+      Scenario{"release_beside_one_who_joined", play_release_beside_one_who_joined},
+      Scenario{"upgrade_beside_one_who_joined", play_upgrade_beside_one_who_joined},
       Scenario{"refused", play_refused},
       Scenario{"waited_for_release", play_waited_for_release},
       Scenario{"waited_for_death", play_waited_for_death},
