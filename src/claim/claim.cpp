@@ -124,7 +124,8 @@ Claim::Tried Claim::make_unnamed(std::uint32_t mode, Access access, os::Status& 
   }
   name_ = std::move(name);
   if (error == EEXIST) {
-    // The reply was lost, and the retry met our own success; or it is somebody else's.
+    // The reply was lost, and the retry met our own success; or it is somebody else's. (That it cannot be looked at
+    // after that is not reached by tests.)
     const auto info = system().stat(file_.get());
     const auto same = directory_->refers_to(name_.c_str(), info.value);
     if (info.ok() && same.ok() && same.value) return Tried::made;
@@ -214,7 +215,8 @@ os::Status Claim::begin_hold(Mode mode, std::int64_t thread) noexcept {
   if (number_used_) {
     ++record_.number;
     number_used_ = false;
-    // Once round: W does not refer to us now, so nobody needs any of the bytes.
+    // Once round: W does not refer to us now, so nobody needs any of the bytes. That they cannot be given back is not
+    // reached by tests, for it is asked for once in 65,536 holds.
     if (record_.number % remove_bytes == 0 && trial_.guard_works) {
       if (const os::Status unlocked = system().unlock(file_.get(), first_remove_byte, remove_bytes)) return unlocked;
     }

@@ -101,6 +101,7 @@ bool Queue::take_over(std::uint32_t slot, const SlotOwner& owner, const IsGone& 
   if (counts(system_.load(place(slot)))) return false;  // dead or alive, the one behind drops it
   const SlotOwner before = owner_of(slot);
   if (before.id == 0 || !is_gone(before)) return false;
+  // Another newcomer was quicker: that and the like are races, not reached by tests that count coverage.
   if (!system_.compare_exchange(field(slot, id_field), before.id, owner.id)) return false;
   // It may have died while it asked for a place, and may even get one now from somebody who helps.
   for (int i = 0; i < most_tries; ++i) {

@@ -24,7 +24,8 @@ Woken open_to_wake(const Directory& directory, const Names& names, const SlotOwn
     if (opened.error == ENXIO || opened.error == ENOENT) return Woken::gone;
     if (!opened.ok()) return Woken::refused;
     into = os::File(system, opened.value);
-    // Its owner says in its slot whose it is: another user's FIFO under that name belongs to another program.
+    // Its owner says in its slot whose it is: another user's FIFO under that name belongs to another program. That
+    // there is one under a random name, or that it cannot be opened, is not reached by tests.
     const auto info = system.stat(into.get());
     const bool it_is = info.ok() && info.value.type == os::FileType::fifo && info.value.uid == owner.uid;
     return it_is ? Woken::yes : Woken::refused;

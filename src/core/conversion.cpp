@@ -49,7 +49,7 @@ std::optional<Outcome> Engine::begin_conversion(State& state, std::int64_t ident
 Step Engine::convert_step(State& state, std::int64_t identity, Mode to) {
   const Locked guard(state);
   Hold* const mine = hold_of(state, identity);
-  // Another thread of this identity has released it meanwhile.
+  // Another thread of this identity has released it meanwhile; not reached by tests.
   if (mine == nullptr) return Failed{errc::not_my_lock, {}, {}};
   Step step = mine->attempt->convert(to);
   if (auto* const failed = std::get_if<Failed>(&step)) {

@@ -376,6 +376,25 @@ TEST_P(Keepers, tell_when_it_runs_out_and_before_that) {
   EXPECT_THROW(lock.release(), NotLocked);
 }
 
+TEST_P(Keepers, leave_nothing_to_renew_once_the_loss_was_told) {
+  FileLock lock(path(), leased());
+  lock.acquire();
+  {
+    refuse_ = true;
+    const LeaseKeeper keeper(lock);
+    pass(ttl);
+    EXPECT_TRUE(is_told(lock.lost()));
+    refuse_ = false;
+  }
+  std::error_code ec;
+  lock.renew(ec);
+  EXPECT_EQ(ec, errc::not_locked);
+  // What stands there yet is removed all the same.
+  EXPECT_THROW(lock.release(), NotLocked);
+  EXPECT_FALSE(lock.is_locked());
+  lock.acquire(0s);
+}
+
 // The one that reads the clock is not held up by the one that writes.
 TEST_P(Keepers, tell_while_the_server_is_away) {
   FileLock lock(path(), leased());

@@ -76,8 +76,14 @@ TEST_P(Semaphores, refuse_no_units_and_more_than_there_are) {
   EXPECT_EQ(code_of([&] { (void)semaphore.acquire(0); }), std::errc::invalid_argument);
   EXPECT_EQ(code_of([&] { (void)semaphore.acquire(3); }), std::errc::invalid_argument);
   std::error_code code;
-  EXPECT_FALSE(semaphore.acquire(3, 0s, code));
-  EXPECT_EQ(code, std::errc::invalid_argument);
+  for (const std::size_t units : {0UL, 3UL}) {
+    EXPECT_FALSE(semaphore.acquire(units, 0s, code));
+    EXPECT_EQ(code, std::errc::invalid_argument);
+  }
+  Semaphore::Units none;
+  none.release();
+  none.release(code);
+  EXPECT_FALSE(code);
 }
 
 TEST_P(Semaphores, of_one_thread_that_holds_all_are_a_deadlock) {

@@ -340,6 +340,20 @@ TEST_P(Upgrades, holders_tell_their_modes) {
   EXPECT_TRUE(looker.ask("holder").starts_with("held shared by pid "));
 }
 
+// The hold was broken, and its holder knows: as with unlock, the program goes on.
+TEST_P(Upgrades, the_guards_verbs_end_nothing_for_who_lost_the_hold) {
+  IF_UPGRADABLE;
+  FileLock lock(path(), options());
+  lock.acquire();
+  std::error_code cannot;
+  if (!lock.break_lock(BreakWhat::ours, cannot)) return;
+  EXPECT_FALSE(lock.i_am_locking());
+  lock.unlock_and_lock_upgrade();
+  const std::error_code told = lock.last_error();
+  EXPECT_TRUE(told == errc::not_locked || (lock.scheme() == "mkdir" && told == std::errc::operation_not_supported))
+      << told.message();
+}
+
 TEST_P(Upgrades, limits_of_conversions_are_understood) {
   IF_UPGRADABLE;
   FileLock lock(path(), options());
