@@ -55,6 +55,7 @@ std::unique_ptr<Scheme> scheme_of(std::string_view text, Address& address, const
   }
   if (entry.syntax == schemes::Syntax::database) {
     auto file = core::absolute_path(os::Process::current(), address.place);
+    // Not reached by tests, but in the same words of paths.
     if (!file.ok()) refuse(text, static_cast<std::errc>(file.error), "cannot tell the current directory");
     address.place = core::to_string(file.value);
   }
@@ -87,9 +88,7 @@ void core::refuse(std::string_view path, std::errc code, std::string what) {
 }
 
 std::unique_ptr<core::Engine> core::named_engine(std::string_view text, const Options& options) {
-  Address address = address_or_throw(text);
-  if (!locks_a_name(address.scheme)) refuse(text, std::errc::invalid_argument, "it names no lock in a database");
-  return engine_of(text, std::move(address), options);
+  return engine_of(text, address_or_throw(text), options);
 }
 
 std::unique_ptr<Scheme> core::named_scheme(std::string_view text) {
@@ -143,7 +142,7 @@ std::vector<NamedLock> listed(std::string_view text, std::error_code& ec, std::s
   std::vector<NamedLock> all;
   const Address address = address_or_throw(text);
   for (std::string& name : names) {
-    if (ec) break;
+    if (ec) break;  // the server went meanwhile; not reached by tests
     Address named{address.scheme, address.place, std::move(name)};
     NamedLock each{to_string(named), {}, {}};
     const std::unique_ptr<Scheme> scheme = scheme_of(each.address, named, {});

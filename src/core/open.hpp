@@ -18,10 +18,10 @@ namespace lockfile::core {
 
 /// Of the lock on a path, by `options.scheme`. Throws as `FileLock`.
 [[nodiscard]] std::unique_ptr<Engine> file_engine(std::string_view path, const Options& options);
-/// Of a name in a database or cluster. Throws as `open`, also for an address that means a path.
+/// Of a name in a database or cluster, which is what the address means. Throws as `open`.
 [[nodiscard]] std::unique_ptr<Engine> named_engine(std::string_view address, const Options& options);
 
-/// The scheme of it, without a lock object. Throws likewise.
+/// The scheme of it, without a lock object. Throws likewise, also for an address that means a path.
 [[nodiscard]] std::unique_ptr<Scheme> named_scheme(std::string_view address);
 
 }  // namespace lockfile::core

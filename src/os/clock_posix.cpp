@@ -14,6 +14,7 @@ std::string RealSystem::local_time(std::chrono::system_clock::time_point when) {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   std::tm parts = {};
   std::tm today = {};
+  // The second is not reached by tests: the year now has more than 31 bits.
   if (::localtime_r(&seconds, &parts) == nullptr || ::localtime_r(&now, &today) == nullptr) return "an unknown time";
   const bool is_today = parts.tm_year == today.tm_year && parts.tm_yday == today.tm_yday;
   std::array<char, 32> text{};

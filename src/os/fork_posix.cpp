@@ -19,7 +19,7 @@ void install_fork_handlers() {
         [] {
           if (Process* const process = Process::real()) process->after_fork_in_parent();
         },
-        [] {  // runs in many tests, but GCC begins to count anew when fork(2) has returned
+        [] {
           if (Process* const process = Process::real()) process->after_fork_in_child();
         });
   });

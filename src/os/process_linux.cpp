@@ -23,7 +23,7 @@ namespace {
 std::atomic<std::int64_t>* wiped_on_fork() noexcept {
   const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   void* const page = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) return nullptr;
+  if (page == MAP_FAILED) return nullptr;  // not reached by tests: no memory for a page
   if (::madvise(page, size, MADV_WIPEONFORK) != 0) {
     ::munmap(page, size);
     return nullptr;  // Linux before 4.14; not reached by tests

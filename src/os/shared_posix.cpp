@@ -13,6 +13,7 @@ Status RealSystem::make_fifo(int at, const char* name, std::uint32_t mode) noexc
   return status(::mkfifoat(at, name, mode));
 }
 
+// Neither end blocks, so that no signal interrupts: EINTR, of this and the next one, is not reached by tests.
 Status RealSystem::fifo_put(int descriptor) noexcept {
   const char token = 1;
   ssize_t put = -1;

@@ -53,7 +53,7 @@ Result<std::vector<Notification>> RealSystem::notify_read(int notify) {
   for (;;) {
     const ssize_t got = ::read(notify, buffer.data(), buffer.size());
     if (got < 0) {
-      if (errno == EINTR) continue;
+      if (errno == EINTR) continue;  // not reached by tests: it does not block
       if (errno != EAGAIN) events.error = errno;
       return events;
     }

@@ -100,6 +100,8 @@ TEST_F(RefusingSystem, a_descriptor_that_is_none_is_an_error_for_every_call) {
   EXPECT_EQ(system_.unlock(-1, 0, 1), EBADF);
   EXPECT_EQ(system_.lock_seen(-1, 0).error, EBADF);
   EXPECT_EQ(system_.duplicate(-1).error, EBADF);
+  EXPECT_EQ(system_.fifo_put(-1), EBADF);
+  EXPECT_EQ(system_.fifo_drain(-1).error, EBADF);
   EXPECT_EQ(system_.notify_read(-1).error, EBADF);
   EXPECT_EQ(system_.notify_add(-1, -1, Notice::file).error, EBADF);
   EXPECT_EQ(system_.open(-1, "x", Open::look, 0).error, EBADF);
