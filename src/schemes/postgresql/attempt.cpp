@@ -233,12 +233,13 @@ std::optional<Step> SessionAttempt::busy() {
 std::optional<Step> SessionAttempt::looked() {
   Seen seen = seen_in(*session_, scheme_.place(), system().now());
   by_.reset();
+  if (!seen.holders.empty()) by_ = std::move(seen.holders.front());
   // Our own session is there too, where it has been admitted.
   const std::string own = std::to_string(session_->backend()) + "." + std::to_string(session_->backend_start());
-  for (Holder& each : seen.holders) {
-    if (each.nonce != own && !by_) by_ = std::move(each);
+  for (Holder& each : seen.waiting) {
+    if (!by_ && each.nonce != own) by_ = std::move(each);
   }
-  if (!by_ && !seen.waiting.empty()) by_ = std::move(seen.waiting.front());
+  // Else it has become free meanwhile; not reached by tests.
   if (!request_.may_queue && (by_ || is_admitted())) {
     answered();
     return Step(Blocked{{}, {}, by_});

@@ -155,11 +155,15 @@ std::string waiting(std::string_view name, std::string_view when) {
          std::string(when) + " THEN nextval('lockfile.fence') END END AS f) AS q;";
 }
 
-std::string taking_units(std::string_view name) {
+// Who is admitted and lacks some goes on to wait, and says so.
+constexpr std::string_view or_waits_from_now =
+    " WHEN taken = '' THEN set_config('application_name', $2 || '-', false) IS NULL";
+
+std::string taking_units(std::string_view name, std::string_view or_else) {
   return "PREPARE lf_" + std::string(name) +
          "(bigint, text, bigint, bigint) AS SELECT taken, CASE WHEN f IS NOT NULL "
          "THEN " +
-         std::string(begins_now) +
+         std::string(begins_now) + std::string(or_else) +
          " END FROM (SELECT taken, CASE WHEN taken <> '' THEN nextval('lockfile.fence') END AS f FROM "
          "(SELECT lockfile." +
          std::string(name) + "($1, $3::integer, $4::integer) AS taken OFFSET 0) AS p OFFSET 0) AS q;";
@@ -215,7 +219,7 @@ std::string statements(int server_version) {
          trying("lf_try_shared", "pg_try_advisory_lock_shared($1)") +
          waiting("lf_wait_exclusive", "pg_advisory_lock($1) IS NOT NULL") +
          waiting("lf_wait_shared", "pg_advisory_lock_shared($1) IS NOT NULL") + looking(server_version) +
-         claiming(server_version) + taking_units("take_units") + taking_units("take_more_units") +
+         claiming(server_version) + taking_units("take_units", or_waits_from_now) + taking_units("take_more_units", "") +
          "PREPARE lf_reserve(bigint) AS " LOCKFILE_RESERVE("$1") ";"
          "PREPARE lf_alive AS SELECT pg_backend_pid()::bigint;"
          "PREPARE lf_name(bigint) AS SELECT name FROM lockfile.name WHERE key = $1;"
