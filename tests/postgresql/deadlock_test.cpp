@@ -19,6 +19,12 @@ TEST(Deadlock, is_a_way_back_and_the_youngest_wait_gives_up) {
   EXPECT_TRUE(is_to_give_up(all, 11));
 }
 
+TEST(Deadlock, of_two_waits_of_one_age_is_given_up_by_the_later_session) {
+  const std::vector<Claimed> all{has("S", 1), has("T", 2), wants("S", 10, 2, 500), wants("T", 11, 1, 500)};
+  EXPECT_FALSE(is_to_give_up(all, 10));
+  EXPECT_TRUE(is_to_give_up(all, 11));
+}
+
 TEST(Deadlock, goes_through_three) {
   const std::vector<Claimed> all{
       has("S", 1), has("T", 2), has("U", 3), wants("S", 10, 2, 500), wants("T", 11, 3, 400), wants("U", 12, 1, 600)};
@@ -31,6 +37,7 @@ TEST(Deadlock, is_none_without_a_way_back) {
   EXPECT_FALSE(is_to_give_up(all, 10));
   EXPECT_FALSE(is_to_give_up(all, 11));
   EXPECT_FALSE(is_to_give_up(all, 99)) << "a wait that is over";
+  EXPECT_FALSE(is_to_give_up(all, 100)) << "a wait that was granted";
 }
 
 TEST(Deadlock, counts_who_came_before_in_the_queue) {

@@ -3,12 +3,14 @@
 
 #include <libpq-fe.h>
 
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -224,6 +226,7 @@ void Proxy::pass_on(int client) {
   bool open = ::connect(server, generic(address), sizeof address) == 0;
   bool lies = lies_ != Lies::none;
   const int cuts = cuts_;
+  int nonsense = nonsense_;
   while (open && !ending_ && cuts == cuts_) {
     std::array<pollfd, 2> both{pollfd{client, POLLIN, 0}, pollfd{server, POLLIN, 0}};
     if (silent_) both = {pollfd{-1, 0, 0}, pollfd{-1, 0, 0}};
@@ -236,12 +239,47 @@ void Proxy::pass_on(int client) {
         open = false;
         continue;
       }
+      if (i == 1 && nonsense != nonsense_) {
+        nonsense = nonsense_;
+        std::fill(bytes.begin(), bytes.begin() + got, '\0');  // no message is shorter than its own length
+      }
       if (i == 1 && lies) lies = !lie({bytes.data(), static_cast<std::size_t>(got)});
       open = write_all(both[1 - i].fd, bytes.data(), static_cast<std::size_t>(got)) && open;
     }
   }
   ::close(server);
   ::close(client);
+}
+
+// One connection fits; what comes then is dropped.
+DeafHost::DeafHost() : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  auto* const generic_address = reinterpret_cast<sockaddr*>(&address);
+  if (::bind(listener_, generic_address, length) != 0 || ::listen(listener_, 0) != 0 ||
+      ::getsockname(listener_, generic_address, &length) != 0) {
+    throw std::runtime_error("cannot listen");
+  }
+  port_ = ntohs(address.sin_port);
+  constexpr int enough = 8;
+  for (int i = 0; i < enough; ++i) {
+    const int nonblocking = i == 0 ? 0 : SOCK_NONBLOCK;
+    at_the_door_.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | nonblocking, 0));
+    if (::connect(at_the_door_.back(), generic_address, length) != 0 && errno != EINPROGRESS) {
+      throw std::runtime_error("cannot connect");
+    }
+  }
+}
+
+DeafHost::~DeafHost() {
+  for (const int each : at_the_door_) ::close(each);
+  ::close(listener_);
+}
+
+std::string DeafHost::place() const {
+  return "postgresql://postgres@127.0.0.1:" + std::to_string(port_) + "/postgres?application_name=tests";
 }
 
 std::string message_of(const std::function<void()>& call) {

@@ -102,6 +102,8 @@ class Proxy {
   void speak() noexcept { silent_ = false; }
   /// Closes what is open, and goes on with what comes next.
   void cut() noexcept { ++cuts_; }
+  /// The next answer of the server, in each session that stands, is none of its protocol.
+  void talk_nonsense() noexcept { ++nonsense_; }
   /// Lets nobody in any more, with as many at the door as the kernel keeps there: connect(2) gives EAGAIN. `open`: they
   /// leave, and whoever comes is let in.
   void fill();
@@ -124,6 +126,7 @@ class Proxy {
   std::atomic<bool> silent_ = false;
   std::atomic<bool> ending_ = false;
   std::atomic<int> cuts_ = 0;
+  std::atomic<int> nonsense_ = 0;
   std::atomic<int> visits_ = 0;
   std::mutex door_;  // locked while it is closed, and by whoever lets one in
   std::vector<int> at_the_door_;
@@ -132,6 +135,22 @@ class Proxy {
   std::string refusal_;
   std::vector<std::thread> threads_;
   std::thread listening_;
+};
+
+/// A host on the network that takes no connection, and refuses none.
+class DeafHost {
+ public:
+  DeafHost();
+  DeafHost(const DeafHost&) = delete;
+  DeafHost& operator=(const DeafHost&) = delete;
+  ~DeafHost();
+
+  [[nodiscard]] std::string place() const;
+
+ private:
+  int listener_ = -1;
+  std::vector<int> at_the_door_;
+  int port_ = 0;
 };
 
 [[nodiscard]] std::string message_of(const std::function<void()>& call);

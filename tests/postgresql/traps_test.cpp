@@ -112,11 +112,31 @@ TEST_F(Traps, two_names_with_one_number_are_told_and_never_merged) {
 
 TEST_F(Traps, what_is_wrong_with_an_address_is_said) {
   EXPECT_EQ(code_of([&] { (void)open("postgresql://app:secret@db/app#a"); }), std::errc::invalid_argument);
+  EXPECT_EQ(code_of([&] { (void)open("postgresql://app@db/app?sslpassword=x#a"); }), std::errc::invalid_argument);
   EXPECT_NE(message_of([&] { (void)open("postgresql://app@db/app?pasword=x#a"); }).find("\"pasword\""),
             std::string::npos);
   EXPECT_EQ(code_of([&] { open("postgresql://postgres@/postgres?host=/nowhere#a")->acquire(0s); }),
             std::errc::not_connected);
+  // What stands behind two spaces is not always one of a server's states.
+  const std::string why =
+      message_of([&] { open("postgresql://postgres@/postgres?host=/no:%20%20where#a")->acquire(0s); });
+  EXPECT_NE(why.find("/no:  where/"), std::string::npos) << why;
   EXPECT_EQ(code_of([&] { open(place() + "&dbname=none#a")->acquire(0s); }), std::errc::not_connected);
+}
+
+TEST_F(Traps, of_several_servers_of_an_address_the_first_that_can_be_had_is_taken) {
+  const std::string several = "postgresql://postgres@/postgres?host=/nowhere," + directory();
+  open(several + "#" + name_of("a"))->acquire(0s);
+  using schemes::postgresql::place_of;
+  EXPECT_TRUE(place_of("postgres@/postgres?hostaddr=127.0.0.1,127.0.0.2").several_hosts);
+  EXPECT_TRUE(place_of("postgres@/postgres?host=a,b&hostaddr=127.0.0.1,127.0.0.2").several_hosts);
+  EXPECT_FALSE(place_of("postgres@/postgres?hostaddr=127.0.0.1").several_hosts);
+}
+
+TEST_F(Traps, a_patience_of_no_time_is_the_one_without_an_address) {
+  using schemes::postgresql::place_of;
+  EXPECT_EQ(place_of("postgres@/postgres?connect_timeout=7").patience, 7s);
+  EXPECT_EQ(place_of("postgres@/postgres?connect_timeout=0").patience, place_of("postgres@/postgres").patience);
 }
 
 TEST_F(Traps, a_database_without_the_schema_names_the_command_that_makes_it) {
@@ -168,9 +188,68 @@ TEST_F(Traps, what_a_user_may_not_do_in_the_schema_is_said) {
     EXPECT_EQ(refused(23), std::errc::protocol_error);
     (void)inside("INSERT INTO lockfile.meta (version) VALUES (1)");
     open(as_somebody)->acquire(0s);
+    // Two sessions stand: one waits, and the other one may not take the wait back.
+    {
+      const auto one = open(there + "&user=" + name + "#b");
+      const auto other = open(there + "&user=" + name + "#c");
+      one->acquire(0s);
+      other->acquire(0s);
+    }
+    (void)inside("SELECT pg_advisory_lock(" + std::to_string(key_of("a")) + ")");
+    std::stop_source stop;
+    auto waiter = std::async(std::launch::async, [&] {
+      const auto lock = open(as_somebody);
+      return code_of([&] { lock->acquire({for_ever, stop.get_token()}); });
+    });
+    const std::string waiting =
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = " +
+        std::to_string(key_of("a") & 0xffffffff);
+    inside.until(waiting, "1");
+    (void)inside("REVOKE SELECT ON lockfile.session FROM PUBLIC");
+    stop.request_stop();
+    EXPECT_EQ(waiter.get(), errc::stopped);
+    inside.until(waiting, "0");
   }
   (void)sql("DROP DATABASE " + name + " WITH (FORCE)");
   (void)sql("DROP ROLE " + name);
+}
+
+TEST_F(Traps, what_a_server_refuses_is_told_by_its_kind) {
+  Sql sql(place());
+  const std::string name = "refuses_" + std::to_string(::getpid());
+  (void)sql("CREATE DATABASE " + name);
+  const std::string there = place() + "&dbname=" + name;
+  initialise(there);
+  {
+    Sql inside(there);
+    int patience = 20;
+    for (const auto& [state, kind] :
+         {std::pair{"53200", std::errc::no_lock_available}, std::pair{"28000", std::errc::permission_denied},
+          std::pair{"42501", std::errc::permission_denied}, std::pair{"57P05", std::errc::connection_reset},
+          std::pair{"08006", std::errc::connection_reset}, std::pair{"40P01", std::errc::resource_deadlock_would_occur},
+          std::pair{"22000", std::errc::protocol_error}}) {
+      // The first session after a crash asks for it; each new address makes a new session.
+      (void)inside(
+          "CREATE OR REPLACE FUNCTION lockfile.reserve(number bigint) RETURNS bigint LANGUAGE plpgsql AS "
+          "$f$ BEGIN RAISE EXCEPTION 'so it is' USING ERRCODE = '" +
+          std::string(state) + "'; END $f$");
+      const auto lock = open(there + "&connect_timeout=" + std::to_string(++patience) + "#a");
+      EXPECT_EQ(code_of([&] { lock->acquire(0s); }), kind) << state;
+      const std::string why = message_of([&] { lock->acquire(0s); });
+      EXPECT_NE(why.find("so it is"), std::string::npos) << why;
+    }
+  }
+  (void)sql("DROP DATABASE " + name + " WITH (FORCE)");
+}
+
+TEST_F(Traps, what_is_no_message_of_the_protocol_ends_the_session) {
+  Proxy proxy(directory());
+  const auto lock = open(proxy.place() + "#" + name_of("a"));
+  lock->acquire();
+  proxy.talk_nonsense();
+  EXPECT_FALSE(lock->i_am_locking());
+  EXPECT_EQ(code_of([&] { lock->release(); }), errc::not_locked);
+  lock->acquire(stuck);
 }
 
 TEST_F(Traps, a_wait_that_somebody_cancels_at_the_server_fails_and_leaves_no_hold) {
@@ -217,21 +296,82 @@ TEST_F(Traps, a_wait_is_taken_back_also_where_the_session_that_could_do_so_has_e
 
 TEST_F(Traps, a_wait_is_over_also_where_no_other_session_can_be_had_to_take_it_back) {
   Sql sql(place());
+  Peer holder = peer();
+  ASSERT_EQ(holder.ask("acquire"), "held");
+  for (const auto& [state, words] :
+       {std::pair{"28000", "role \"nobody\" does not exist"}, std::pair{"53300", "sorry, too many clients already"}}) {
+    Proxy proxy(directory());
+    std::stop_source stop;
+    auto waiter = std::async(std::launch::async, [&] {
+      const auto lock = open(proxy.place() + "#" + name_of("a"));
+      return code_of([&] { lock->acquire({for_ever, stop.get_token()}); });
+    });
+    sql.until(locks("count(*)", "NOT granted"), "1");
+    constexpr int for_ever_more = 1'000'000;
+    proxy.refuse(for_ever_more, state, words);
+    stop.request_stop();
+    EXPECT_EQ(waiter.get(), errc::stopped);
+    sql.until(locks("count(*)", "NOT granted"), "0");
+  }
+  EXPECT_EQ(holder.ask("i_am_locking"), "yes");
+}
+
+TEST_F(Traps, a_wait_whose_session_is_ended_goes_on_in_a_new_one) {
+  Sql sql(place());
+  Peer holder = peer();
+  ASSERT_EQ(holder.ask("acquire"), "held");
+  const auto lock = open(address());
+  open(address("b"))->acquire(0s);  // its session is kept
+  auto waiter = std::async(std::launch::async, [&] {
+    lock->acquire(stuck);
+    lock->release();
+  });
+  sql.until(locks("count(*)", "NOT granted"), "1");
+  const std::string session = sql(locks("pid", "NOT granted"));
+  EXPECT_EQ(sql("SELECT pg_terminate_backend(" + session + ")"), "t");
+  sql.until(locks("count(*)", "NOT granted AND pid <> " + session), "1");
+  EXPECT_EQ(holder.ask("release"), "released");
+  EXPECT_NO_THROW(waiter.get());
+}
+
+TEST_F(Traps, a_wait_whose_server_does_not_come_back_fails_with_the_servers_words) {
+  Sql sql(place());
   Proxy proxy(directory());
   Peer holder = peer();
   ASSERT_EQ(holder.ask("acquire"), "held");
-  std::stop_source stop;
   auto waiter = std::async(std::launch::async, [&] {
-    const auto lock = open(proxy.place() + "#" + name_of("a"));
-    return code_of([&] { lock->acquire({for_ever, stop.get_token()}); });
+    return message_of([&] { open(proxy.place() + "&connect_timeout=1#" + name_of("a"))->acquire(); });
   });
   sql.until(locks("count(*)", "NOT granted"), "1");
   constexpr int for_ever_more = 1'000'000;
   proxy.refuse(for_ever_more, "28000", "role \"nobody\" does not exist");
-  stop.request_stop();
-  EXPECT_EQ(waiter.get(), errc::stopped);
-  sql.until(locks("count(*)", "NOT granted"), "0");
-  EXPECT_EQ(holder.ask("i_am_locking"), "yes");
+  proxy.cut();
+  const std::string why = waiter.get();
+  EXPECT_NE(why.find("role \"nobody\" does not exist"), std::string::npos) << why;
+}
+
+// Whoever waits for what it lacks has the right to be admitted, in a session that may end.
+TEST_F(Traps, a_wait_for_units_whose_session_is_ended_goes_on_in_a_new_one) {
+  Sql sql(place());
+  Peer holder = peer();
+  ASSERT_EQ(holder.ask("units 1 1"), "held");
+  auto waiter = std::async(std::launch::async, [&] {
+    Semaphore semaphore = open_semaphore(address(), 1);
+    return semaphore.acquire(1, stuck).size();
+  });
+  const std::string right =
+      " FROM pg_locks WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32 | objid::bigint) = " +
+      std::to_string(schemes::postgresql::gate_of(name_of("a")));
+  sql.until("SELECT count(*)" + right, "1");
+  const auto listed = list_place(place());
+  EXPECT_TRUE(std::none_of(listed.begin(), listed.end(), [&](const NamedLock& each) {
+    return each.address == address();
+  })) << "it is the name of no lock";
+  const std::string session = sql("SELECT pid" + right);
+  EXPECT_EQ(sql("SELECT pg_terminate_backend(" + session + ")"), "t");
+  sql.until("SELECT count(*)" + right + " AND pid <> " + session, "1");
+  holder.kill();  // nobody says so: it is looked for
+  EXPECT_EQ(waiter.get(), 1U);
 }
 
 TEST_F(Traps, a_session_that_has_ended_while_it_was_idle_is_made_anew) {
@@ -255,11 +395,14 @@ TEST_F(Traps, a_release_that_is_not_answered_says_so_and_the_hold_ends_with_its_
   Proxy proxy(directory());
   const auto lock = open(proxy.place() + "&connect_timeout=1#" + name_of("a"));
   lock->acquire();
-  proxy.fall_silent();
-  EXPECT_EQ(code_of([&] { lock->release(); }), std::errc::timed_out);
-  proxy.speak();
-  sql.until(locks("count(*)", "true"), "0");
-  lock->acquire(stuck);
+  for (const int looks : {0, 2}) {
+    proxy.fall_silent();
+    for (int i = 0; i < looks; ++i) EXPECT_FALSE(lock->i_am_locking()) << "the second one is not asked any more";
+    EXPECT_EQ(code_of([&] { lock->release(); }), std::errc::timed_out);
+    proxy.speak();
+    sql.until(locks("count(*)", "true"), "0");
+    lock->acquire(stuck);
+  }
   proxy.cut();
   EXPECT_EQ(code_of([&] { lock->release(); }), errc::not_locked);
 }
@@ -316,6 +459,7 @@ TEST_F(Traps, the_lock_of_another_program_is_foreign_and_counts) {
   EXPECT_TRUE(lock->holder().value().foreign);
   EXPECT_EQ(code_of([&] { lock->break_lock(); }), errc::foreign);
   EXPECT_EQ(code_of([&] { lock->break_lock(BreakWhat::foreign); }), errc::cannot_break);
+  EXPECT_EQ(code_of([&] { lock->break_lock(lock->holder().value()); }), errc::cannot_break);
 }
 
 TEST_F(Traps, a_killed_waiter_leaves_the_queue) {
@@ -407,6 +551,24 @@ TEST_F(Traps, a_cycle_of_waits_is_found_and_one_gives_up) {
   EXPECT_EQ(waits.answer(), "held");
 }
 
+TEST_F(Traps, a_wait_goes_on_also_where_no_session_can_be_had_to_look_for_a_cycle) {
+  Sql sql(place());
+  Proxy proxy(directory());
+  Peer holder = peer();
+  ASSERT_EQ(holder.ask("acquire"), "held");
+  auto waiter = std::async(std::launch::async, [&] {
+    const auto other = open(proxy.place() + "#" + name_of("b"));
+    other->acquire(0s);
+    open(proxy.place() + "#" + name_of("a"))->acquire(stuck);
+  });
+  sql.until(locks("count(*)", "NOT granted"), "1");
+  constexpr int for_ever_more = 1'000'000;
+  proxy.refuse(for_ever_more, "28000", "role \"nobody\" does not exist");
+  wait_for([&] { return proxy.visits() > 2; });
+  EXPECT_EQ(holder.ask("release"), "released");
+  EXPECT_NO_THROW(waiter.get());
+}
+
 TEST_F(Traps, a_forked_child_holds_nothing_and_ends_nothing) {
   const auto lock = open(address());
   lock->acquire();
@@ -449,6 +611,29 @@ TEST_F(Traps, a_server_that_falls_silent_keeps_nobody_past_the_deadline) {
   proxy.speak();
   EXPECT_TRUE(lock->i_am_locking());
   lock->release();
+}
+
+TEST_F(Traps, a_session_that_did_not_answer_is_not_asked_again) {
+  Proxy proxy(directory());
+  const auto lock = open(proxy.place() + "&connect_timeout=1#" + name_of("a"));
+  lock->acquire();
+  lock->release();
+  EXPECT_EQ(proxy.visits(), 1) << "it is kept";
+  proxy.fall_silent();
+  EXPECT_EQ(code_of([&] { (void)lock->holder(); }), std::errc::timed_out);
+  proxy.speak();
+  EXPECT_FALSE(lock->is_locked());
+  EXPECT_EQ(proxy.visits(), 2);
+}
+
+TEST_F(Traps, a_host_that_does_not_answer_is_waited_for_within_the_limit) {
+  const DeafHost host;
+  const std::string there = host.place() + "&connect_timeout=1";
+  const auto lock = open(there + "#" + name_of("a"));
+  EXPECT_EQ(code_of([&] { lock->acquire(100ms); }), errc::timed_out);
+  const std::string why = message_of([&] { lock->acquire(); });
+  EXPECT_NE(why.find("the server does not answer"), std::string::npos) << why;
+  EXPECT_EQ(code_of([&] { initialise(there); }), std::errc::timed_out);
 }
 
 // A thousand that come at once find the backlog of the server's socket full: connect(2) says EAGAIN, for some
@@ -703,6 +888,44 @@ TEST_F(OwnServer, a_number_is_told_when_a_larger_one_is_reserved) {
   }
 }
 
+TEST_F(OwnServer, that_ends_a_session_whose_number_is_not_told_yet_grants_it_anew) {
+  const Server server;
+  Sql sql(server.place());
+  Sql other(server.place());
+  const auto lock = open(server.place() + "#a");
+  lock->acquire();
+  lock->release();
+  (void)sql("SELECT setval('lockfile.fence', upto) FROM lockfile.reserved");
+  (void)sql("BEGIN");
+  (void)sql("SELECT upto FROM lockfile.reserved FOR UPDATE");
+  auto acquiring = std::async(std::launch::async, [&] { lock->acquire(stuck); });
+  const std::string reserves =
+      " FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'lockfile %'";
+  other.until("SELECT count(*)" + reserves, "1");
+  const std::string session = other("SELECT pid" + reserves);
+  EXPECT_EQ(other("SELECT pg_terminate_backend(" + session + ")"), "t");
+  other.until("SELECT count(*)" + reserves + " AND pid <> " + session, "1");
+  (void)sql("ROLLBACK");
+  EXPECT_NO_THROW(acquiring.get());
+}
+
+TEST_F(OwnServer, whose_prepared_transaction_has_the_lock_tells_of_no_user) {
+  const Server server;
+  (void)Sql(server.place())("ALTER SYSTEM SET max_prepared_transactions = 1");
+  server.tell("restart");
+  Sql sql(server.place());
+  (void)sql("BEGIN");
+  (void)sql("SELECT pg_advisory_xact_lock(" + std::to_string(key_of("a")) + ")");
+  (void)sql("PREPARE TRANSACTION 'it'");
+  const auto lock = open(server.place() + "#a");
+  EXPECT_EQ(code_of([&] { lock->acquire(0s); }), errc::already_locked);
+  const Holder holder = lock->holder().value();
+  EXPECT_TRUE(holder.foreign);
+  EXPECT_EQ(holder.note, "an advisory lock of another program");
+  (void)sql("COMMIT PREPARED 'it'");
+  lock->acquire(0s);
+}
+
 // The sessions of the test stand for another program that uses the tables of this one's schema. Z has the lock, A
 // waits for it, B has the row that A needs next and waits behind A; then Z lets go.
 TEST_F(OwnServer, that_finds_a_cycle_ends_the_wait_and_it_is_told) {
@@ -795,6 +1018,14 @@ TEST_F(OwnServer, whose_standbys_are_told_of_by_doctor) {
   (void)sql("SELECT pg_reload_conf()");
   sql.until("SHOW synchronous_standby_names", "*");
   EXPECT_TRUE(told("1 connected; synchronous: *"));
+}
+
+TEST_F(OwnServer, that_is_a_standby_is_passed_over_where_the_address_has_another) {
+  const Server primary;
+  const Server standby(primary);
+  const std::string first = "postgresql://postgres@/postgres?host=" + standby.directory() + ",";
+  open(first + primary.directory() + "#a")->acquire(0s);
+  EXPECT_EQ(code_of([&] { open(first + "/nowhere#a")->acquire(0s); }), std::errc::not_connected);
 }
 
 TEST_F(OwnServer, that_is_a_standby_is_refused_and_promoted_it_gives_larger_numbers) {

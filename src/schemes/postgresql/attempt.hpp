@@ -68,7 +68,6 @@ class SessionAttempt : public lockfile::Attempt {
   /// As `held`, once numbers up to this one are reserved. Nothing: not yet, go on.
   [[nodiscard]] std::optional<Step> held_with(std::int64_t number);
   void go_to(State state) noexcept { state_ = state; }
-  [[nodiscard]] SessionScheme& scheme() noexcept { return scheme_; }
   [[nodiscard]] const Request& request() const noexcept { return request_; }
   [[nodiscard]] std::int64_t key() const noexcept { return scheme_.first_key(); }
   [[nodiscard]] std::string& channel() noexcept { return channel_; }

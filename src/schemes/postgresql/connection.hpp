@@ -108,8 +108,6 @@ class Connection {
     broken,  ///< there is no session any more; `trouble()` says why
   };
   [[nodiscard]] Time again_at() const noexcept { return again_at_; }
-  /// Why it pauses, or did last.
-  [[nodiscard]] const std::optional<Trouble>& refusal() const noexcept { return refusal_; }
   /// What can be done without waiting.
   Progress advance();
   /// As it, waiting until that time.
@@ -152,7 +150,6 @@ class Connection {
   [[nodiscard]] bool is_asked() const noexcept { return asked_; }
   [[nodiscard]] int descriptor() const noexcept;
   [[nodiscard]] const std::string& uri() const noexcept { return place_.uri; }
-  [[nodiscard]] int server_version() const noexcept;
 
   /// The session, among all of the server's: the pid of its process, and when that began, in microseconds since 1970.
   [[nodiscard]] std::int64_t backend() const noexcept { return backend_; }
@@ -194,7 +191,7 @@ class Connection {
   Progress wants_ = Progress::writes;  // while connecting
   os::Backoff pauses_{std::chrono::milliseconds(5), std::chrono::milliseconds(250)};
   Time again_at_;
-  std::optional<Trouble> refusal_;
+  std::optional<Trouble> refusal_;  // why it pauses, or did last
   bool asked_ = false;
   bool flushed_ = true;
   std::vector<Result> answers_;
