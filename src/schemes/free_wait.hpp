@@ -26,8 +26,8 @@ class FreeWait : public Attempt {
       return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
     }
   }
+  // Nothing is to be withdrawn, and it is never granted to anybody: the next four are not reached.
   std::optional<Blocked> withdraw() noexcept override { return std::nullopt; }
-  // Never granted to anybody, so the next three are not reached.
   std::error_code release() noexcept final { return {}; }
   bool still_held(std::error_code& why) noexcept final {
     why.clear();
@@ -50,8 +50,8 @@ class PollingFreeWait final : public FreeWait {
     std::error_code why;
     auto holders = scheme_.holders(why);
     if (why) return Failed{why, "cannot look at the lock", {}};
-    const auto lives = std::find_if(holders.begin(), holders.end(),
-                                    [](const Holder& each) { return each.verdict != Verdict::dead && !each.expired; });
+    const auto lives =
+        std::find_if(holders.begin(), holders.end(), [](const Holder& each) { return each.verdict != Verdict::dead; });
     if (lives == holders.end()) return Granted{};
     Blocked blocked;
     blocked.by = std::move(*lives);

@@ -30,7 +30,7 @@ class OwnScheme : public ::testing::Test {
     Step try_once() noexcept override {
       ++test_.tries_;
       if (!test_.taken_.exchange(true)) return Granted{};
-      return Blocked{};
+      return test_.blocked_;
     }
     std::error_code release() noexcept override {
       return test_.taken_.exchange(false) ? std::error_code() : make_error_code(errc::not_locked);
@@ -47,6 +47,7 @@ class OwnScheme : public ::testing::Test {
 
   std::atomic<bool> taken_ = false;
   std::atomic<int> tries_ = 0;
+  Blocked blocked_;
 };
 
 TEST_F(OwnScheme, is_locked_entered_again_and_released) {
@@ -99,8 +100,35 @@ TEST_F(OwnScheme, refuses_what_it_does_not_have) {
   EXPECT_TRUE(mine->i_am_locking());
   EXPECT_EQ(code_of([&] { lock({.fence = true})->acquire(0s); }), unsupported);
   EXPECT_EQ(code_of([&] { lock({.lease = 1s})->acquire(0s); }), unsupported);
-  const Flag scheme(*this);
+  Flag scheme(*this);
   EXPECT_EQ(scheme.traits().shared, false);
+  EXPECT_EQ(scheme.break_hold({}, Proof::forced), unsupported);
+  EXPECT_EQ(scheme.semaphore(2, 1), nullptr);
+  std::error_code why;
+  std::string what;
+  EXPECT_TRUE(scheme.locked_names(why, what).empty());
+  EXPECT_EQ(why, unsupported);
+  EXPECT_FALSE(scheme.initialise(what)) << "it needs nothing";
+  EXPECT_TRUE(scheme.examine(why).findings.empty());
+  EXPECT_FALSE(why);
+  const auto attempt = scheme.attempt({});
+  EXPECT_FALSE(attempt->enter({}));
+  EXPECT_FALSE(attempt->leave());
+  EXPECT_EQ(attempt->renew(), unsupported);
+}
+
+// Then it is not looked at before.
+TEST_F(OwnScheme, may_say_itself_when_to_look_again) {
+  blocked_.look_again = std::chrono::steady_clock::now() + 1h;
+  taken_ = true;
+  Flag scheme(*this);
+  const auto attempt = scheme.attempt({});
+  Step step = attempt->step();
+  EXPECT_EQ(std::get<Blocked>(step).look_again, blocked_.look_again);
+  blocked_ = {};
+  blocked_.on.push_back(Watch::readable(0));
+  step = attempt->step();
+  EXPECT_FALSE(std::get<Blocked>(step).look_again);
 }
 
 // Before any verb of the child's: its copy of the hold is none.

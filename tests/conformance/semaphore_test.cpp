@@ -200,6 +200,12 @@ TEST_P(FileSemaphores, that_are_held_stay_when_the_right_is_broken) {
   EXPECT_EQ(other.ask("units 1 2"), "held");
 }
 
+TEST_P(FileSemaphores, that_cannot_be_looked_at_are_an_error) {
+  std::filesystem::create_directory_symlink("loop", scratch_ / "loop");
+  Semaphore semaphore = test_semaphore(scratch_ / "loop/a", 2, options());
+  EXPECT_EQ(code_of([&] { (void)semaphore.holders(); }), std::errc::too_many_symbolic_link_levels);
+}
+
 TEST_P(FileSemaphores, of_a_parent_are_not_its_childs) {
   Semaphore semaphore = test_semaphore(path(), 2, options());
   auto both = semaphore.acquire(2);

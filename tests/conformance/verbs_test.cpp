@@ -328,6 +328,15 @@ TEST_P(PathVerbs, waiting_until_free_takes_nothing) {
   waiter.join();
 }
 
+TEST_P(PathVerbs, waiting_until_free_is_over_when_the_holder_is_dead) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  peer.kill();
+  std::error_code ec = std::make_error_code(std::errc::io_error);
+  wait_until_free(path(), stuck, ec, GetParam().scheme);
+  EXPECT_FALSE(ec);
+}
+
 TEST_P(PathVerbs, waiting_until_free_refuses_what_it_does_not_understand) {
   std::error_code ec;
   wait_until_free(path(), std::chrono::duration<double>(std::nan("")), ec, GetParam().scheme);

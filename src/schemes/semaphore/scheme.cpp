@@ -51,13 +51,12 @@ class SemaphoreAttempt final : public Attempt {
                        [&](const Unit& each) { return !each.held || each.attempt->still_held(why); });
   }
 
+  // Of a hold, which has the right to be admitted no more.
   void abandon() noexcept override {
     for (Unit& each : units_) {
       if (each.attempt) each.attempt->abandon();
       each = {};
     }
-    if (right_) right_->abandon();
-    right_.reset();
   }
 
  private:
