@@ -4,9 +4,12 @@
 #include "support/sanitizers.hpp"
 #include "support/test_lock.hpp"
 
+#include <lockfile/scheme.hpp>
+
 #include <array>
 #include <cerrno>
 #include <iostream>
+#include <memory>
 #include <thread>
 
 namespace lockfile::testing {
@@ -350,6 +353,28 @@ TEST(MemoryOfAFencedFile, that_is_missing_leaves_the_old_bytes_or_the_new) {
                                  EXPECT_EQ(newest, code ? 0 : fence);
                                  EXPECT_TRUE(!code || (refused && code == std::errc::not_enough_memory));
                                });
+}
+
+// What a scheme that a user of the library builds leaves to the library.
+class Mine final : public SimpleScheme {
+ public:
+  [[nodiscard]] std::string_view name() const noexcept override { return "mine"; }
+  Step try_once() noexcept override { return Granted{}; }
+  std::error_code release() noexcept override { return {}; }
+};
+
+TEST(MemoryOfAnOwnScheme, that_is_missing_in_what_it_does_not_have_is_told) {
+  Lock lock("/nowhere/x", std::make_unique<Mine>());
+  lock.acquire();
+  std::error_code code;
+  with_each_allocation_refused(
+      [&] { lock.downgrade(Mode::shared, 0s, code); },
+      [&](long at, bool refused) {
+        SCOPED_TRACE(at);
+        EXPECT_TRUE(code == std::errc::operation_not_supported || (refused && code == std::errc::not_enough_memory))
+            << code.message();
+        EXPECT_TRUE(lock.i_am_locking());
+      });
 }
 
 }  // namespace

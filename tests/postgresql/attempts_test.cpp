@@ -16,6 +16,9 @@ namespace engine = schemes::postgresql;
 
 class Attempts : public WithServer {
  protected:
+  static constexpr Request waits{.thread = 1};
+  static constexpr Request only_tries{.thread = 1, .may_queue = false};
+
   void SetUp() override {
     WithServer::SetUp();
     if (place().empty()) return;
@@ -75,9 +78,6 @@ class Attempts : public WithServer {
 
   std::unique_ptr<Sql> sql_;
 };
-
-const Request waits{.thread = 1};
-const Request only_tries{.thread = 1, .may_queue = false};
 
 TEST_F(Attempts, are_kept_out_by_who_was_granted_it_and_has_not_been_told_yet) {
   engine::Scheme scheme(path(), {});
@@ -146,6 +146,38 @@ TEST_F(Attempts, of_another_process_are_told_from_our_own) {
   EXPECT_FALSE(is_ours("process, process_start, boot, 'another'"));
 }
 
+TEST_F(Attempts, see_a_session_of_ours_that_says_nothing_of_a_hold_as_another_programs) {
+  engine::Scheme scheme(path(), {});
+  keep_session();
+  Sql holder(place());
+  pretend(holder);
+  (void)holder("SET application_name = 'batch'");
+  (void)holder("SELECT pg_advisory_lock(" + std::to_string(key()) + ")");
+  const auto attempt = scheme.attempt(only_tries);
+  const auto in_the_way = by(attempt->step());
+  ASSERT_TRUE(in_the_way);
+  EXPECT_TRUE(in_the_way->foreign);
+  withdraw(*attempt);
+}
+
+TEST_F(Attempts, that_are_withdrawn_between_a_question_and_its_answer_hold_nothing) {
+  Proxy proxy(directory());
+  engine::Scheme scheme({proxy.place().substr(place().find("//") + 2), name_of("a")}, {});
+  const auto attempt = scheme.attempt(waits);
+  be_granted(*attempt);
+  EXPECT_FALSE(attempt->release());
+  proxy.fall_silent();
+  EXPECT_TRUE(attempt->reuse(waits));
+  EXPECT_TRUE(std::holds_alternative<Blocked>(attempt->step()));
+  EXPECT_TRUE(attempt->withdraw()) << "not yet";
+  proxy.speak();
+  withdraw(*attempt);
+  sql_->until(locks("count(*)", "true"), "0");
+  EXPECT_TRUE(attempt->reuse(waits));
+  be_granted(*attempt);
+  EXPECT_FALSE(attempt->release());
+}
+
 TEST_F(Attempts, whose_session_has_ended_are_withdrawn) {
   engine::Scheme scheme(path(), {});
   (void)(*sql_)("SELECT pg_advisory_lock(" + std::to_string(key()) + ")");
@@ -186,6 +218,9 @@ TEST_F(Attempts, that_have_lost_their_hold_have_nothing_to_watch) {
   const auto attempt = scheme.attempt(waits);
   be_granted(*attempt);
   EXPECT_EQ(attempt->lost().size(), 1U);
+  EXPECT_EQ(scheme.is_held_by(waits.thread), true);
+  EXPECT_EQ(engine::Scheme({behind_the_slashes(), name_of("a")}, {}).is_held_by(waits.thread), false)
+      << "another place";
   end_session((*sql_)(locks("pid", "granted")));
   std::error_code why;
   EXPECT_FALSE(attempt->still_held(why));

@@ -335,7 +335,7 @@ void SessionAttempt::begin_withdrawal() {
     clear();
     return;
   }
-  if (state_ != State::waiting) {  // stopped between a question and its answer; not reached by tests
+  if (state_ != State::waiting) {  // stopped between a question and its answer
     state_ = State::ending;        // the answer is on its way
     return;
   }
@@ -371,7 +371,7 @@ std::optional<Blocked> SessionAttempt::withdraw_further() {
       if (system().now() < answer_by_) return blocked(asked, progress);
       drop();
     } else if (progress == Progress::broken && state_ == State::cancelling && canceller_was_idle_) {
-      canceller_was_idle_ = false;  // the server ended the idle session just before; not reached by tests
+      canceller_was_idle_ = false;  // the server ended the idle session just before
       canceller_ = std::make_unique<Connection>(os::Process::current(), scheme_.place(), scheme_.reason());
     } else if (progress == Progress::broken || (state_ == State::cancelling && asked.failed())) {
       drop();

@@ -431,7 +431,7 @@ std::string_view Connection::sql_state() const noexcept {
 
 Trouble Connection::trouble() const {
   if (trouble_) return *trouble_;
-  if (phase_ == Phase::pausing && refusal_) return *refusal_;
+  if (phase_ == Phase::pausing) return *refusal_;
   for (const Result& each : answers_) {
     if (!is_failure(each.get())) continue;
     const char* const message = PQresultErrorField(each.get(), PG_DIAG_MESSAGE_PRIMARY);

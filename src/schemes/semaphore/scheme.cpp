@@ -24,7 +24,6 @@ class SemaphoreAttempt final : public Attempt {
       for (int i = 0; i < rounds; ++i) {
         if (auto step = admitted_ ? collect() : be_admitted()) return *std::move(step);
       }
-      // Not reached by tests.
       return Blocked{{}, os::Process::current().system().now() + a_moment, {}};
     } catch (const std::bad_alloc&) {
       return Failed{std::make_error_code(std::errc::not_enough_memory), {}, {}};
