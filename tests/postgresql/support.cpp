@@ -190,6 +190,12 @@ void Proxy::refuse(int count, const std::string& state, const std::string& words
   refusal_ = std::string("E\0\0\0", 4) + static_cast<char>(fields.size() + 4) + fields;
 }
 
+void Proxy::hang_up(int count) {
+  const std::lock_guard guard(refusal_mutex_);
+  refusals_ = count;
+  refusal_.clear();
+}
+
 bool Proxy::is_refused(int client) {
   const std::lock_guard guard(refusal_mutex_);
   if (refusals_ == 0) return false;

@@ -110,6 +110,8 @@ class Proxy {
   void open();
   /// To so many that come it says, as a server does, that it refuses: five characters, and words.
   void refuse(int count, const std::string& state, const std::string& words);
+  /// To so many that come it says nothing, and closes.
+  void hang_up(int count);
   /// How many have come.
   [[nodiscard]] int visits() const noexcept { return visits_; }
 

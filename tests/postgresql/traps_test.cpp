@@ -689,6 +689,9 @@ TEST_F(Traps, a_refusal_that_lasts_is_told_at_once) {
   const std::string why = message_of([&] { open(proxy.place() + "#" + name_of("a"))->acquire(); });
   EXPECT_NE(why.find("role \"nobody\" does not exist"), std::string::npos) << why;
   EXPECT_EQ(proxy.visits(), 1);
+  proxy.hang_up(1);
+  EXPECT_EQ(code_of([&] { open(proxy.place() + "#" + name_of("a"))->acquire(); }), std::errc::not_connected);
+  EXPECT_EQ(proxy.visits(), 2);
   const auto holder = open(address());
   holder->acquire();
   const Holder seen = holder->holder().value();
