@@ -1,63 +1,23 @@
 // What only a shared-memory lock promises: about its file, which stays and may be anybody's work.
-#include "schemes/shared_memory/layout.hpp"
-#include "support/code_of.hpp"
+#include "shared_memory/fixture.hpp"
 #include "support/layered_system.hpp"
 #include "support/peer.hpp"
-#include "support/scratch.hpp"
 #include "support/variants.hpp"
-
-#include <lockfile/lockfile.hpp>
-
-#include <gtest/gtest.h>
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
 
 namespace lockfile::testing {
 namespace {
-
-using namespace std::chrono_literals;
-namespace shm = schemes::shared_memory;
-
-class SharedMemoryFiles : public ::testing::Test {
- protected:
-  [[nodiscard]] std::string word() const { return path_ + ".lock"; }
-  [[nodiscard]] static std::string message_of(Lock& lock) {
-    try {
-      lock.acquire(0s);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "granted";
-  }
-  /// Makes the file, and nobody has it.
-  void make() const {
-    SharedMemoryLock lock(path_);
-    lock.acquire();
-  }
-  void set(std::size_t at, std::uint64_t value) const {
-    const int file = ::open(word().c_str(), O_WRONLY | O_CLOEXEC);
-    ASSERT_EQ(::pwrite(file, &value, sizeof value, static_cast<off_t>(at * sizeof value)), ssize_t{sizeof value});
-    ::close(file);
-  }
-  [[nodiscard]] std::uint64_t get(std::size_t at) const {
-    std::uint64_t value = 0;
-    const int file = ::open(word().c_str(), O_RDONLY | O_CLOEXEC);
-    EXPECT_EQ(::pread(file, &value, sizeof value, static_cast<off_t>(at * sizeof value)), ssize_t{sizeof value});
-    ::close(file);
-    return value;
-  }
-
-  Scratch scratch_;
-  const std::string path_ = scratch_ / "a";
-};
 
 TEST_F(SharedMemoryFiles, stay_and_are_complete) {
   make();
@@ -129,6 +89,7 @@ TEST_F(SharedMemoryFiles, that_are_damaged_or_foreign_are_refused_with_the_reaso
       {with(shm::header::layout, 1), std::errc::bad_message, "its layout"},
       {with(shm::header::capacity, 5'000'000), std::errc::bad_message, "5000000 slots"},
       {with(shm::header::used, 900), std::errc::bad_message, "damaged"},
+      {with(shm::header::used, 5000), std::errc::bad_message, "damaged"},
       {with(shm::header::word, 7), std::errc::bad_message, "damaged"},
       {with(shm::header::word, shm::LockWord{.state = shm::LockWord::State::exclusive, .slot = 700}.encode()),
        std::errc::bad_message, "damaged"},
@@ -137,10 +98,26 @@ TEST_F(SharedMemoryFiles, that_are_damaged_or_foreign_are_refused_with_the_reaso
     write_file(word(), each.bytes);
     SharedMemoryLock lock(path_);
     EXPECT_EQ(code_of([&] { lock.acquire(1ms); }), each.code) << &each - cases.data();
+    EXPECT_EQ(code_of([&] { (void)lock.holder(); }), each.code) << &each - cases.data();
+    EXPECT_EQ(code_of([&] { (void)lock.break_lock(); }), each.code) << &each - cases.data();
     const std::string message = message_of(lock);
     EXPECT_NE(message.find(each.says), std::string::npos) << message;
     EXPECT_NE(message.find("'a.lock'"), std::string::npos) << message;
   }
+}
+
+// Who looks for readers holds nothing yet, and nobody enters meanwhile.
+TEST_F(SharedMemoryFiles, in_which_somebody_looks_for_readers_are_free_and_keep_others_out) {
+  Peer peer({path_, "shm"});
+  ASSERT_EQ(peer.ask("acquire 0"), "held");
+  set(shm::header::word, shm::LockWord{.state = shm::LockWord::State::draining, .slot = 0, .number = 1}.encode());
+  SharedMemoryLock lock(path_);
+  EXPECT_FALSE(lock.is_locked());
+  EXPECT_FALSE(lock.break_lock());
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
+  EXPECT_EQ(code_of([&] { lock.acquire(Mode::shared, 0s); }), errc::already_locked);
+  peer.kill();
+  lock.acquire(0s);
 }
 
 TEST_F(SharedMemoryFiles, with_a_hold_of_a_slot_that_nobody_has_are_free_again) {
@@ -155,6 +132,7 @@ TEST_F(SharedMemoryFiles, that_are_no_files_are_refused) {
   SharedMemoryLock lock(path_);
   std::filesystem::create_directory(word());
   EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::operation_not_supported);
+  EXPECT_EQ(code_of([&] { (void)lock.holder(); }), std::errc::operation_not_supported);
   std::filesystem::remove(word());
   std::filesystem::create_symlink(scratch_ / "elsewhere", word());
   EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::too_many_symbolic_link_levels);
@@ -162,6 +140,22 @@ TEST_F(SharedMemoryFiles, that_are_no_files_are_refused) {
   std::filesystem::remove(word());
   ASSERT_EQ(::mkfifo(word().c_str(), 0600), 0);
   EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::invalid_argument);
+}
+
+TEST_F(SharedMemoryFiles, are_handed_over_to_a_child_only_while_it_runs) {
+  Peer ended({path_, "shm"});
+  Peer child({path_, "shm"});
+  const std::int64_t gone = ended.pid();
+  ended.kill();
+  {
+    SharedMemoryLock lock(path_);
+    lock.acquire(0s);
+    EXPECT_EQ(code_of([&] { lock.hand_over(gone); }), std::errc::no_such_process);
+    EXPECT_TRUE(lock.i_am_locking());
+    lock.hand_over(child.pid());
+    child.kill();
+  }
+  EXPECT_FALSE(SharedMemoryLock(path_).is_locked()) << "nobody was there to keep it for";
 }
 
 TEST_F(SharedMemoryFiles, of_an_earlier_boot_are_set_back_and_their_holder_is_dead) {
@@ -199,6 +193,151 @@ TEST_F(SharedMemoryFiles, grow_when_more_lock_objects_come_than_they_have_room_f
   all.clear();
   make();
   EXPECT_EQ(get(shm::header::used), 70U) << "what has been left is used again";
+}
+
+TEST_F(SharedMemoryFiles, have_room_for_so_many_and_no_more) {
+  make();
+  std::filesystem::resize_file(word(), shm::words_for(shm::most_slots) * 8);
+  set(shm::header::capacity, shm::most_slots);
+  set(shm::header::used, shm::most_slots);
+  const int crowd = ::open(word().c_str(), O_RDWR | O_CLOEXEC);
+  struct flock all = {};
+  all.l_type = F_WRLCK;
+  all.l_start = static_cast<off_t>(shm::slot_byte(0));
+  all.l_len = static_cast<off_t>(shm::most_slots);
+  ASSERT_EQ(::fcntl(crowd, F_OFD_SETLK, &all), 0);
+  SharedMemoryLock lock(path_);
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::no_lock_available);
+  EXPECT_NE(message_of(lock).find("'a.lock' has no more room"), std::string::npos) << message_of(lock);
+  ::close(crowd);
+  lock.acquire(0s);
+}
+
+// A disk that becomes full, and a file that a descriptor does not name any more.
+class FailsToGrow final : public LayeredSystem {
+ public:
+  FailsToGrow() : LayeredSystem(os::real_system()) {}
+  os::Result<std::size_t> write(int descriptor, std::string_view bytes, std::uint64_t offset) noexcept override {
+    return LayeredSystem::write(descriptor, full ? bytes.substr(0, 100) : bytes, offset);
+  }
+  os::Result<os::FileInfo> stat(int descriptor) noexcept override {
+    auto info = LayeredSystem::stat(descriptor);
+    if (another_inode && info.value.type == os::FileType::regular) ++info.value.inode;
+    return info;
+  }
+  bool full = false;
+  bool another_inode = false;
+};
+
+TEST_F(SharedMemoryFiles, that_cannot_grow_are_refused_and_do_not_say_that_they_did) {
+  std::vector<std::unique_ptr<SharedMemoryLock>> crowd;
+  for (std::uint64_t i = 0; i < shm::first_slots; ++i) {
+    crowd.push_back(std::make_unique<SharedMemoryLock>(path_));
+    crowd.back()->acquire(0s);
+    crowd.back()->release();
+  }
+  FailsToGrow system;
+  os::Process process(system);
+  os::Process::set_current(&process);
+  {
+    SharedMemoryLock lock(path_);
+    system.full = true;
+    EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::no_space_on_device);
+    system.full = false;
+    EXPECT_EQ(get(shm::header::capacity), shm::first_slots);
+    // Each call in turn is refused.
+    std::error_code code;
+    int refused = 0;
+    bool reached = true;
+    for (int at = 1; reached; ++at) {
+      SharedMemoryLock another(path_);
+      std::filesystem::resize_file(word(), shm::words_for(shm::first_slots) * 8);
+      set(shm::header::capacity, shm::first_slots);
+      set(shm::header::used, shm::first_slots);
+      int calls = 0;
+      system.before = [&](os::Call) { return ++calls == at ? EIO : 0; };
+      another.acquire(0s, code);
+      system.before = nullptr;
+      reached = calls >= at;
+      EXPECT_TRUE(!code || code == std::errc::io_error) << code.message();
+      if (code) ++refused;
+      if (!code) another.release();
+      if (code) {
+        EXPECT_EQ(get(shm::header::used), shm::first_slots);
+      }
+    }
+    EXPECT_GT(refused, 3);
+  }
+  os::Process::set_current(nullptr);
+}
+
+TEST_F(SharedMemoryFiles, that_have_become_another_are_not_mapped_again) {
+  FailsToGrow system;
+  os::Process process(system);
+  os::Process::set_current(&process);
+  {
+    SharedMemoryLock lock(path_);
+    lock.acquire(0s);
+    lock.release();
+    std::vector<std::unique_ptr<SharedMemoryLock>> crowd;
+    for (std::uint64_t i = 0; i < shm::first_slots; ++i) {
+      crowd.push_back(std::make_unique<SharedMemoryLock>(path_));
+      crowd.back()->acquire(Mode::shared, 0s);
+      crowd.back()->release();
+    }
+    system.another_inode = true;  // of its own descriptor, which has mapped fewer slots than there are by now
+    EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::bad_message);
+    system.another_inode = false;
+    lock.acquire(0s);
+  }
+  os::Process::set_current(nullptr);
+}
+
+// Several threads with one lock object have a slot each, by one descriptor.
+TEST_F(SharedMemoryFiles, are_opened_anew_where_the_name_or_the_descriptor_may_be_anothers) {
+  FailsToGrow system;
+  os::Process process(system);
+  os::Process::set_current(&process);
+  int looks = 0;
+  const std::vector<std::function<void()>> all = {
+      [&] {
+        // The directory first, and then the name.
+        system.before = [&](os::Call call) { return call == os::Call::stat_at && ++looks == 2 ? EIO : 0; };
+      },
+      [&] { system.another_inode = true; },
+      [&] { std::filesystem::remove(word()); },
+  };
+  for (const auto& meanwhile : all) {
+    SharedMemoryLock lock(path_);
+    lock.acquire(Mode::shared, 0s);
+    std::thread([&] {
+      os::Process::set_current(&process);
+      meanwhile();
+      EXPECT_EQ(code_of([&] { lock.acquire(Mode::shared, 0s); }), std::error_code());
+      EXPECT_TRUE(lock.i_am_locking());
+      lock.release();
+    }).join();
+    system.before = nullptr;
+    system.another_inode = false;
+    lock.release();
+  }
+  EXPECT_GE(looks, 2);
+  os::Process::set_current(nullptr);
+}
+
+TEST_F(SharedMemoryFiles, are_left_when_the_path_leads_to_another_directory) {
+  std::filesystem::create_directory(scratch_ / "before");
+  SharedMemoryLock lock(scratch_ / "before/a");
+  lock.acquire(0s);
+  lock.release();
+  std::filesystem::rename(scratch_ / "before", scratch_ / "after");
+  std::filesystem::create_directory(scratch_ / "before");
+  EXPECT_FALSE(lock.is_locked());
+  SharedMemoryLock other(scratch_ / "after/a");
+  other.acquire(0s);
+  EXPECT_EQ(other.holder().value().number, 4U);
+  lock.acquire(0s);
+  EXPECT_EQ(lock.holder().value().number, 2U) << "of a file of its own";
 }
 
 // Somebody enlarges the file before the n-th call of one who comes, or who looks, for each n.

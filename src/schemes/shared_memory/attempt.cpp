@@ -274,7 +274,7 @@ Step Attempt::weaken(Mode to) {
   number_ = mark.number;
   by_mark_ = true;
   if (done) return granted(left);
-  take_mark_back();  // broken by force since who converts has looked; not reached by tests
+  take_mark_back();  // broken by force since who converts has looked
   return Failed{errc::not_my_lock, {}, {}};
 }
 

@@ -247,7 +247,7 @@ Refusal File::enlarge() {
     error = !put.ok() ? put.error : put.value == zeros.size() ? 0 : ENOSPC;
     if (error == 0) store(header::capacity, capacity + first_slots);
   } else if (grows) {
-    error = ENOLCK;  // as many participants as there may be; not reached by tests
+    error = ENOLCK;  // as many participants as there may be
   }
   (void)system().unlock(file_.get(), reset_byte, 1);
   if (error == ENOLCK) return {os::code_of(error), quoted() + " has no more room: 1024 lock objects use it"};
@@ -382,11 +382,11 @@ Occupant File::read_slot(std::uint64_t number) const {
     who.there = true;
     return who;
   }
-  return who;  // written anew each time; not reached by tests
+  return who;  // written anew each time
 }
 
 void File::judge_slot(std::uint64_t number, Occupant& who, const claim::KnownProcesses* known) const {
-  if (!who.there) {  // as above; not reached by tests
+  if (!who.there) {
     who.judgement = {Verdict::unknown, "its slot says nothing"};
     return;
   }

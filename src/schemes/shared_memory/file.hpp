@@ -96,9 +96,7 @@ class File {
 
   [[nodiscard]] Refusal damaged(const std::string& how) const;
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
-  [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] claim::Directory& directory() const noexcept { return *directory_; }
-  [[nodiscard]] const std::shared_ptr<claim::Directory>& shared_directory() const noexcept { return directory_; }
   [[nodiscard]] os::System& system() const noexcept { return directory_->system(); }
 
  private:
