@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <utility>
 
 namespace lockfile::testing {
 namespace {
@@ -60,6 +61,7 @@ class SQLiteDatabase : public ::testing::Test {
     EXPECT_EQ(code_of([&] { (void)lock->holder(); }), code);
     EXPECT_EQ(code_of([&] { (void)lock->waiters(); }), code);
     EXPECT_EQ(code_of([&] { (void)lock->break_lock(); }), code);
+    EXPECT_EQ(code_of([&] { (void)lock->break_stale(); }), code);
     EXPECT_EQ(read_file(path()), before);
     EXPECT_FALSE(std::filesystem::exists(path() + ".d"));
   }
@@ -118,11 +120,23 @@ TEST_F(SQLiteDatabase, that_is_damaged_while_it_is_open_is_refused) {
   EXPECT_EQ(code_of([&] { lock->acquire(0s); }), std::errc::bad_message) << "the number of the last hold is gone";
 }
 
+TEST_F(SQLiteDatabase, that_has_lost_a_table_while_it_was_open_is_refused) {
+  const auto lock = this->lock();
+  lock->acquire();
+  { Connection(path()).ask("DROP TABLE queue"); }
+  EXPECT_EQ(code_of([&] { (void)lock->waiters(); }), std::errc::io_error);
+  EXPECT_TRUE(lock->i_am_locking());
+}
+
 TEST_F(SQLiteDatabase, that_takes_no_rows_is_refused) {
   { lock()->acquire(); }
   { Connection(path()).ask("CREATE TRIGGER t BEFORE INSERT ON process BEGIN SELECT RAISE(IGNORE); END"); }
   in_.process();
   EXPECT_EQ(code_of([&] { lock()->acquire(0s); }), std::errc::bad_message);
+  { Connection(path()).ask("CREATE TRIGGER u BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'no'); END"); }
+  in_.system.boot = "11111111-0000-0000-0000-000000000000";
+  in_.process();
+  EXPECT_EQ(code_of([&] { lock()->acquire(0s); }), std::errc::io_error) << "without the epoch of this boot";
 }
 
 TEST_F(SQLiteDatabase, that_is_no_regular_file_is_refused) {
@@ -167,6 +181,102 @@ TEST_F(SQLiteDatabase, whose_guard_or_rows_are_missing_calls_nobody_dead) {
   }
   { Connection(path()).ask("DELETE FROM process"); }
   EXPECT_EQ(lock()->holder().value().verdict, Verdict::unknown);
+  { Connection(path()).ask("UPDATE hold SET process = 0 WHERE name <> ''"); }
+  EXPECT_EQ(lock()->holder().value().verdict, Verdict::unknown);
+}
+
+TEST_F(SQLiteDatabase, whose_rows_contradict_each_other_keeps_everybody_out) {
+  Peer one({scratch_ / "a", "sqlite"});
+  Peer other({scratch_ / "a", "sqlite"});
+  ASSERT_EQ(one.ask("share"), "held");
+  ASSERT_EQ(other.ask("share"), "held");
+  // The second one's is exclusive, they say.
+  { Connection(path()).ask("UPDATE hold SET mode = 0 WHERE number = (SELECT max(number) FROM hold)"); }
+  const auto lock = this->lock();
+  EXPECT_EQ(code_of([&] { lock->acquire(Mode::shared, 0s); }), errc::already_locked);
+  EXPECT_EQ(code_of([&] { lock->acquire(0s); }), errc::already_locked);
+  other.kill();
+  lock->acquire(Mode::shared, 0s);
+  EXPECT_TRUE(lock->previous_holder_died());
+}
+
+TEST_F(SQLiteDatabase, whose_holder_has_another_pid_namespace_is_judged_by_its_guard) {
+  Peer peer({scratch_ / "a", "sqlite"});
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  { Connection(path()).ask("UPDATE process SET pid_namespace = 1"); }
+  const auto lock = this->lock();
+  EXPECT_EQ(code_of([&] { lock->acquire(0s); }), errc::already_locked);
+  EXPECT_FALSE(lock->break_stale());
+  peer.kill();
+  lock->acquire(0s);
+}
+
+TEST_F(SQLiteDatabase, a_hold_of_another_process_is_not_broken_by_its_number_alone) {
+  Peer peer({scratch_ / "a", "sqlite"});
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  const auto lock = this->lock();
+  Holder holder = lock->holder().value();
+  const std::string nonce = std::exchange(holder.nonce, std::string(holder.nonce.size(), '0'));
+  EXPECT_FALSE(lock->break_lock(holder));
+  EXPECT_EQ(peer.ask("i_am_locking"), "yes");
+  holder.nonce = nonce;
+  EXPECT_TRUE(lock->break_lock(holder));
+}
+
+TEST_F(SQLiteDatabase, whose_guard_is_on_a_read_only_file_system_can_be_looked_at) {
+  Peer peer({scratch_ / "a", "sqlite"});
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  class ReadOnly final : public LayeredSystem {
+   public:
+    ReadOnly() : LayeredSystem(os::real_system()) {}
+    os::Result<int> open(int at, const char* name, os::Open how, std::uint32_t mode) noexcept override {
+      const bool writes = how == os::Open::update || how == os::Open::create;
+      return read_only && writes ? os::Result<int>{-1, EROFS} : LayeredSystem::open(at, name, how, mode);
+    }
+    bool read_only = true;
+  };
+  ReadOnly system;
+  os::Process process(system);
+  os::Process::set_current(&process);
+  {
+    const auto lock = this->lock();
+    EXPECT_EQ(lock->holder().value().verdict, Verdict::alive);
+    EXPECT_EQ(code_of([&] { lock->acquire(0s); }), std::errc::read_only_file_system);
+    EXPECT_EQ(code_of([&] { lock->acquire(0s); }), std::errc::read_only_file_system);
+    EXPECT_EQ(lock->holder().value().verdict, Verdict::alive);
+    system.read_only = false;
+    EXPECT_EQ(code_of([&] { lock->acquire(0s); }), errc::already_locked);
+    EXPECT_EQ(peer.ask("release"), "released");
+    lock->acquire(0s);
+  }
+  in_.enter();
+}
+
+TEST_F(SQLiteDatabase, what_is_wrong_with_it_is_found) {
+  const auto finding = [&](const std::string& of) {
+    std::error_code code;
+    for (const Finding& each : examine_place(address(), code).findings) {
+      if (each.what == of) return each;
+    }
+    ADD_FAILURE() << of << ": " << code.message();
+    return Finding{};
+  };
+  { lock()->acquire(); }
+  EXPECT_EQ(finding("write-ahead log").result, Finding::Result::works);
+  EXPECT_EQ(finding("integrity").result, Finding::Result::works);
+  EXPECT_EQ(finding("fences").detail, "of this boot");
+  {
+    Connection other(path());
+    other.ask("UPDATE meta SET boot = 'another'");
+    other.ask("PRAGMA journal_mode = DELETE");
+  }
+  EXPECT_EQ(finding("write-ahead log").result, Finding::Result::fails);
+  EXPECT_NE(finding("fences").detail, "of this boot");
+  const std::string root = Connection(path()).ask("SELECT rootpage FROM sqlite_schema WHERE name = 'queue'");
+  std::string bytes = read_file(path());
+  bytes.replace((std::stoul(root) - 1) * 1024, 1024, std::string(1024, 'x'));
+  write_file(path(), bytes);
+  EXPECT_EQ(finding("integrity").result, Finding::Result::fails);
 }
 
 TEST_F(SQLiteDatabase, of_a_later_version_is_refused) {
@@ -220,6 +330,18 @@ TEST_F(SQLiteDatabase, that_was_removed_is_made_anew_for_the_next_hold) {
   EXPECT_GE(lock->fence() >> 32U, fence >> 32U);
 }
 
+TEST_F(SQLiteDatabase, that_was_replaced_is_left_for_the_one_that_has_the_name_now) {
+  const auto lock = this->lock();
+  lock->acquire();
+  lock->release();
+  for (const char* const suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path() + suffix);
+  Peer peer({scratch_ / "a", "sqlite"});
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  EXPECT_EQ(code_of([&] { lock->acquire(0s); }), errc::already_locked);
+  EXPECT_EQ(peer.ask("release"), "released");
+  lock->acquire(0s);
+}
+
 TEST_F(SQLiteDatabase, a_writer_that_is_no_program_of_ours_is_waited_for_within_the_limit) {
   const auto lock = this->lock();
   lock->acquire();
@@ -237,6 +359,51 @@ TEST_F(SQLiteDatabase, a_writer_that_is_no_program_of_ours_is_waited_for_within_
   });
   other.ask("COMMIT");
   waiter.join();
+}
+
+TEST_F(SQLiteDatabase, a_release_that_a_writer_keeps_from_the_database_for_long_is_done_later) {
+  const auto lock = this->lock();
+  const auto another = this->lock("b");
+  another->acquire();
+  lock->acquire();
+  Connection other(path());
+  other.ask("BEGIN IMMEDIATE");
+  in_.system.before = [&](os::Call call) {
+    if (call == os::Call::wait) in_.system.ahead = in_.system.ahead.load() + 1s;
+    return 0;
+  };
+  EXPECT_EQ(code_of([&] { lock->release(); }), std::errc::timed_out);
+  in_.system.before = nullptr;
+  other.ask("COMMIT");
+  EXPECT_TRUE(lock->is_locked());
+  another->release();
+  EXPECT_FALSE(lock->is_locked()) << "by the next transaction of this process";
+}
+
+TEST_F(SQLiteDatabase, a_writer_of_this_process_is_not_told_to_itself) {
+  { lock("before")->acquire(); }
+  in_.process();
+  int looked = 0;
+  int locks = 0;
+  in_.system.before = [&](os::Call call) {
+    if (call != os::Call::try_lock || ++locks != 3) return 0;  // ENTRY to set up, ENTRY, LIVE
+    std::thread([&] {
+      const In same;
+      std::error_code code;
+      EXPECT_FALSE(lock("b")->acquire(0s, code));
+      EXPECT_EQ(code, errc::already_locked);
+      try {
+        lock("b")->acquire(0s);
+      } catch (const Error& error) {
+        EXPECT_EQ(std::string(error.what()).find("in the middle"), std::string::npos) << error.what();
+        ++looked;
+      }
+    }).join();
+    return 0;
+  };
+  lock()->acquire();
+  in_.system.before = nullptr;
+  EXPECT_EQ(looked, 1);
 }
 
 // Does this process hold POSIX locks on that file, by the kernel's list?
@@ -297,9 +464,14 @@ TEST_F(SQLiteDatabase, never_loses_the_locks_that_sqlite_has_on_its_files) {
 TEST_F(SQLiteDatabase, cannot_be_used_by_a_forked_child_before_exec) {
   const auto lock = this->lock();
   lock->acquire();
+  auto semaphore = std::make_unique<Semaphore>(open_semaphore(address("s"), 2));
+  { const Semaphore::Units units = semaphore->acquire(1); }
   const pid_t child = ::fork();
   if (child == 0) {
     const In anew;
+    std::error_code refused;
+    if (semaphore->acquire(1, 0s, refused).size() != 0 || refused != std::errc::operation_not_permitted) ::_exit(5);
+    semaphore.reset();
     const auto mine = this->lock("another");
     std::error_code ec;
     if (lock->i_am_locking()) ::_exit(1);
@@ -326,6 +498,7 @@ TEST_F(SQLiteDatabase, whose_descriptors_became_another_files_is_not_touched_any
   Peer peer({scratch_ / "a", "sqlite"});
   ASSERT_EQ(peer.ask("acquire"), "held");
   ASSERT_EQ(peer.ask("close_all_and_open " + precious), "opened");
+  EXPECT_EQ(peer.ask("i_am_locking"), "no") << "it cannot be told";
   EXPECT_NE(peer.ask("release").find("has closed the descriptors"), 0U);
   EXPECT_TRUE(peer.ask("acquire 0").starts_with("error "));
   ASSERT_EQ(peer.ask("drop"), "dropped");
@@ -367,6 +540,18 @@ TEST_F(SQLiteDatabase, a_process_that_is_stopped_in_the_middle_of_a_change_is_na
     EXPECT_NE(text.find("in the middle of a change of the database"), std::string::npos) << text;
   }
   EXPECT_EQ(code_of([&] { lock->acquire(1ms); }), errc::timed_out);
+  in_.system.before = [&](os::Call call) {
+    if (call == os::Call::wait) in_.system.ahead = in_.system.ahead.load() + 100ms;
+    return 0;
+  };
+  try {
+    lock->acquire(stuck);
+    ADD_FAILURE() << "acquired";
+  } catch (const LockTimeout& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("pid " + std::to_string(child)), std::string::npos) << "to who waits, too: " << text;
+  }
+  in_.system.before = nullptr;
   EXPECT_FALSE(lock->is_locked()) << "a look waits for no writer";
   ::kill(child, SIGCONT);
   ASSERT_EQ(::waitpid(child, &status, 0), child);
@@ -442,6 +627,7 @@ TEST_F(SQLiteDatabase, is_beside_the_path_for_those_who_lock_a_path) {
     SQLiteFileLock(scratch_ / "another").acquire(0s);
   }).join();
   EXPECT_EQ(code_of([&] { SQLiteFileLock(".."); }), std::errc::invalid_argument);
+  EXPECT_EQ(SQLiteFileLock("/backup").path(), "sqlite:/.lockfile.db#backup");
 }
 
 }  // namespace

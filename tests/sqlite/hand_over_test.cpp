@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <future>
 #include <memory>
+#include <utility>
 
 namespace lockfile::testing {
 namespace {
@@ -182,6 +183,70 @@ TEST_F(SQLiteHandOver, to_one_who_could_not_take_its_place_back_goes_on_to_the_n
   next->tell("acquire");
   EXPECT_EQ(holder->ask("release"), "released");
   EXPECT_EQ(next->answer(), "held");
+}
+
+TEST_F(SQLiteHandOver, to_one_who_could_not_take_its_place_back_is_taken_back_by_its_process) {
+  Variant variant = variant_named("sqlite");
+  variant.missing.fifos = true;  // so whoever lets it in does not find out
+  InVariant mine(variant);
+  auto holder = peer();
+  ASSERT_EQ(holder->ask("acquire"), "held");
+  Connection other(database());
+  TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
+  std::stop_source stop;
+  std::thread waiter([&] {
+    mine.enter();
+    EXPECT_EQ(code_of([&] { lock.acquire({for_ever, stop.get_token()}); }), errc::stopped);
+  });
+  expect_waiters(1);
+  other.ask("BEGIN IMMEDIATE");
+  stop.request_stop();
+  waiter.join();
+  other.ask("COMMIT");
+  EXPECT_EQ(holder->ask("release"), "released");
+  EXPECT_TRUE(lock.is_locked()) << "given to the place";
+  // A transaction that comes to nothing leaves it as it is.
+  const std::string last = other.ask("SELECT since FROM hold WHERE name = ''");
+  other.ask("DELETE FROM hold WHERE name = ''");
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::bad_message);
+  other.ask("INSERT INTO hold VALUES('', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, " + last + ", '')");
+  EXPECT_TRUE(lock.is_locked());
+  lock.acquire(0s);
+  EXPECT_TRUE(lock.waiters().empty());
+}
+
+TEST_F(SQLiteHandOver, that_nobody_could_be_told_of_is_found_by_who_looks) {
+  TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
+  lock.acquire();
+  const auto waiter = peer();
+  waiter->tell("acquire");
+  expect_waiters(1);
+  for (const auto& each : std::filesystem::directory_iterator(database() + ".d")) {
+    if (each.path().extension() == ".wake") std::filesystem::remove(each.path());
+  }
+  // Nor can it be given to the next one: the database is somebody else's from the COMMIT on.
+  Connection other(database());
+  bool committed = false;
+  in_.system().before = [&](os::Call call) {
+    if (call == os::Call::wait) in_.system().ahead = in_.system().ahead.load() + 1s;
+    if (call == os::Call::open && !std::exchange(committed, true)) other.ask("BEGIN IMMEDIATE");
+    return 0;
+  };
+  EXPECT_EQ(code_of([&] { lock.release(); }), std::error_code());
+  in_.system().before = nullptr;
+  EXPECT_TRUE(committed);
+  other.ask("COMMIT");
+  EXPECT_EQ(waiter->answer(), "held");
+}
+
+TEST_F(SQLiteHandOver, does_not_count_those_who_have_died_among_those_who_wait) {
+  TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
+  lock.acquire();
+  const auto dead = peer();
+  dead->tell("acquire");
+  expect_waiters(1);
+  dead->kill();
+  EXPECT_TRUE(lock.waiters().empty());
 }
 
 TEST_F(SQLiteHandOver, to_one_who_has_just_given_up_goes_on_to_the_next) {

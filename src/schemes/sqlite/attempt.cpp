@@ -203,7 +203,7 @@ std::optional<Blocked> Attempt::blocked() {
   } else if (admits(holds, scheme_.name_, wanted())) {
     // Kept out by those who wait, and not by those who hold.
     const auto first = first_in_line(*database_, scheme_.name_);
-    if (!first) return std::nullopt;
+    if (!first) return std::nullopt;  // it was there in this very transaction; not reached by tests
     before = database_->participant(first->process);
   }
   std::optional<Blocked> blocked;

@@ -60,7 +60,6 @@ struct Refusal {
 class Refused final : public std::exception {
  public:
   explicit Refused(Refusal refusal) noexcept : refusal_(std::move(refusal)) {}
-  [[nodiscard]] const char* what() const noexcept override { return refusal_.what.c_str(); }
   [[nodiscard]] const Refusal& refusal() const noexcept { return refusal_; }
 
  private:
@@ -242,7 +241,6 @@ class Database {
   [[nodiscard]] os::Process& process() const noexcept { return directory_->process(); }
   [[nodiscard]] os::System& system() const noexcept { return directory_->system(); }
   [[nodiscard]] std::uint32_t uid() const noexcept { return info_.uid; }
-  [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
  private:
   friend class Query;
@@ -255,6 +253,7 @@ class Database {
   void open_guard(const std::string& path, For what);
   void set_up();
   void raise_epoch();
+  [[nodiscard]] std::int64_t add_process();
   void remove_dead_fifos() noexcept;
   void written(bool committed) noexcept;
   void check_usable() const;
@@ -275,6 +274,7 @@ class Database {
   std::shared_ptr<claim::Directory> beside_;  // DATABASE.d
   os::Unshared guard_;
   os::FileInfo guard_info_;
+  bool guard_is_for_looks_ = false;  // open for reading: no byte of it can be locked
   os::SharedWord* words_ = nullptr;
   sqlite3* connection_ = nullptr;
   std::array<sqlite3_stmt*, static_cast<std::size_t>(Sql::count)> statements_{};

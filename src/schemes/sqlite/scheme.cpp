@@ -185,6 +185,7 @@ Examination Scheme::examine(std::error_code& why) {
   why.clear();
   Examination seen;
   using Result = Finding::Result;
+  // One that was built for one thread only fails; not reached by tests.
   seen.findings.push_back({"SQLite", sqlite3_threadsafe() != 0 ? Result::works : Result::fails, sqlite3_libversion()});
   Refusal refusal;
   const auto database = this->database(Database::For::looking, refusal);
