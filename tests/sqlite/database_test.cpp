@@ -125,6 +125,9 @@ TEST_F(SQLiteDatabase, that_has_lost_a_table_while_it_was_open_is_refused) {
   lock->acquire();
   { Connection(path()).ask("DROP TABLE queue"); }
   EXPECT_EQ(code_of([&] { (void)lock->waiters(); }), std::errc::io_error);
+  std::error_code code;
+  EXPECT_TRUE(list_place("sqlite:" + path(), code).empty());
+  EXPECT_EQ(code, std::errc::io_error);
   EXPECT_TRUE(lock->i_am_locking());
 }
 
@@ -272,6 +275,14 @@ TEST_F(SQLiteDatabase, what_is_wrong_with_it_is_found) {
   }
   EXPECT_EQ(finding("write-ahead log").result, Finding::Result::fails);
   EXPECT_NE(finding("fences").detail, "of this boot");
+  {
+    const auto open = lock();
+    open->acquire();
+    EXPECT_EQ(finding("fences").detail, "of this boot");
+    { Connection(path()).ask("DELETE FROM meta"); }
+    EXPECT_NE(finding("fences").detail, "of this boot") << "it says nothing";
+    { Connection(path()).ask("INSERT INTO meta VALUES(1, 'another')"); }
+  }
   const std::string root = Connection(path()).ask("SELECT rootpage FROM sqlite_schema WHERE name = 'queue'");
   std::string bytes = read_file(path());
   bytes.replace((std::stoul(root) - 1) * 1024, 1024, std::string(1024, 'x'));

@@ -276,18 +276,23 @@ TEST_F(SQLiteHandOver, to_one_who_has_just_given_up_goes_on_to_the_next) {
 }
 
 TEST_F(SQLiteHandOver, reaches_a_waiter_whose_place_somebody_has_taken_away) {
-  const auto holder = peer();
-  ASSERT_EQ(holder->ask("acquire"), "held");
-  std::thread waiter([&] {
-    in_.enter();
-    TestLock mine(scratch_ / "a", {.scheme = "sqlite"});
-    EXPECT_EQ(code_of([&] { mine.acquire(stuck); }), std::error_code());
-  });
-  expect_waiters(1);
-  { Connection(database()).ask("DELETE FROM queue"); }
-  expect_waiters(1);
-  EXPECT_EQ(holder->ask("release"), "released");
-  waiter.join();
+  for (const bool fifos : {true, false}) {
+    Variant variant = variant_named("sqlite");
+    variant.missing.fifos = !fifos;
+    InVariant mine(variant);
+    const auto holder = peer();
+    ASSERT_EQ(holder->ask("acquire"), "held");
+    std::thread waiter([&] {
+      mine.enter();
+      TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
+      EXPECT_EQ(code_of([&] { lock.acquire(stuck); }), std::error_code());
+    });
+    expect_waiters(1);
+    { Connection(database()).ask("DELETE FROM queue"); }
+    expect_waiters(1);
+    EXPECT_EQ(holder->ask("release"), "released");
+    waiter.join();
+  }
 }
 
 TEST_F(SQLiteHandOver, reaches_a_waiter_also_when_somebody_has_removed_its_fifo_before) {
@@ -311,15 +316,20 @@ TEST_F(SQLiteHandOver, reaches_a_waiter_also_when_somebody_has_removed_its_fifo_
 }
 
 TEST_F(SQLiteHandOver, a_break_is_told_to_whoever_watches_over_the_hold) {
-  TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
-  lock.acquire();
-  std::promise<void> told;
-  const std::stop_callback callback(lock.lost(), [&] { told.set_value(); });
-  const LeaseKeeper keeper(lock);
-  const auto breaker = peer();
-  ASSERT_EQ(breaker->ask("break"), "broken");
-  EXPECT_EQ(told.get_future().wait_for(stuck), std::future_status::ready);
-  EXPECT_FALSE(lock.i_am_locking());
+  for (const bool fifos : {true, false}) {
+    Variant variant = variant_named("sqlite");
+    variant.missing.fifos = !fifos;
+    InVariant mine(variant);
+    TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
+    lock.acquire();
+    std::promise<void> told;
+    const std::stop_callback callback(lock.lost(), [&] { told.set_value(); });
+    const LeaseKeeper keeper(lock);
+    const auto breaker = peer();
+    ASSERT_EQ(breaker->ask("break"), "broken");
+    EXPECT_EQ(told.get_future().wait_for(stuck), std::future_status::ready);
+    EXPECT_FALSE(lock.i_am_locking());
+  }
 }
 
 }  // namespace

@@ -314,6 +314,7 @@ bool Attempt::still_held(std::error_code& why) noexcept {
       const Database::Look look(*database_);
       return stands(*database_, scheme_.name_, number_);
     } catch (const Refused& refused) {
+      // Busy only while somebody begins the log anew; not reached by tests.
       why = refused.refusal().busy ? std::make_error_code(std::errc::resource_unavailable_try_again)
                                    : refused.refusal().why;
     }

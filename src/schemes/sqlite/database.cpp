@@ -479,7 +479,7 @@ void Database::remove_dead_fifos() noexcept {
 Database::~Database() { disconnect(); }
 
 // In a forked child the connection is its parent's, and one whose descriptors are another file's by now is not to be
-// touched either: it is left as it is.
+// touched either: it is left as it is. The former not reached by tests: whoever is abandoned there lets go of nothing.
 void Database::disconnect() noexcept {
   if (!counted_ || !process().is_caller()) return;
   if (guard_.get() >= 0 && !claim::is_descriptor_of(system(), guard_.get(), guard_info_)) {
