@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -53,6 +54,18 @@ class SharedMemoryMeanwhile : public SharedMemoryFiles {
       end(lock);
       EXPECT_TRUE(reached || at > 1);
     }
+  }
+
+  // And so it leaves the sign that somebody waits.
+  void line_up_and_leave(Peer& waiter) const {
+    waiter.tell("acquire_until_told");
+    const auto give_up = std::chrono::steady_clock::now() + stuck;
+    while (!shm::LockWord::decode(get(shm::header::word)).waiters) {
+      ASSERT_LT(std::chrono::steady_clock::now(), give_up);
+      std::this_thread::yield();
+    }
+    EXPECT_TRUE(waiter.ask("enough").starts_with("error "));
+    ASSERT_TRUE(shm::LockWord::decode(get(shm::header::word)).waiters);
   }
 
   static void nothing(SharedMemoryLock& /*lock*/) {}
@@ -231,7 +244,7 @@ TEST_F(SharedMemoryMeanwhile, a_sign_stays_in_a_word_that_changes_faster_than_it
   InVariant mine(variant_named("shm"));
   SharedMemoryLock lock(path_);
   lock.acquire(0s);
-  EXPECT_TRUE(other.ask("acquire 1").starts_with("error ")) << "it has lined up, and left";
+  line_up_and_leave(other);
   mine.system().before = [&](os::Call) {
     change_word([](shm::LockWord& word) { word.number += word.is_free() ? 1U : 0U; });
     return 0;
@@ -276,7 +289,7 @@ TEST_F(SharedMemoryMeanwhile, somebody_lines_up_and_the_sign_of_it_stays) {
   before_each_call(
       [&](SharedMemoryLock& lock) {
         lock.acquire(0s);
-        EXPECT_TRUE(other.ask("acquire 1").starts_with("error ")) << "it has lined up, and left";
+        line_up_and_leave(other);
         ASSERT_TRUE(shm::LockWord::decode(get(shm::header::word)).waiters);
       },
       [](SharedMemoryLock& lock) { lock.release(); },

@@ -69,7 +69,7 @@ Step Attempt::try_step() {
   const bool lines_up = std::holds_alternative<Blocked>(step) && place_ == 0 && request_.may_queue;
   if (!lines_up) return step;
   // Nothing is made within a transaction.
-  if (!fifo_ && !no_fifo_) fifo_ = database_->take_fifo();
+  if (!fifo_) fifo_ = database_->take_fifo();
   no_fifo_ = !fifo_;
   return change();
 }
