@@ -275,6 +275,20 @@ std::thread Client::begin(std::function<void()> what) {
   });
 }
 
+claim::Record record_of(const os::Identity& process) {
+  claim::Record record;
+  record.scheme = "etcd";
+  record.nonce = "0123456789abcdef01234567";
+  record.boot = process.boot;
+  record.host = process.host;
+  record.pid_namespace = process.pid_namespace;
+  record.time_namespace = process.time_namespace;
+  record.pid = process.pid;
+  record.start = process.start;
+  record.program = process.program;
+  return record;
+}
+
 std::vector<std::string> peer_arguments(const std::string& address, std::chrono::milliseconds lease,
                                         const std::string& host) {
   return {address, std::to_string(lease.count()), host};

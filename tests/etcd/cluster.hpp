@@ -2,6 +2,7 @@
 // an ordinary user; ended by their pids. And clients that are other processes, in this process or not.
 #pragma once
 
+#include "claim/record.hpp"
 #include "os/process.hpp"
 #include "support/layered_system.hpp"
 #include "support/peer.hpp"
@@ -113,6 +114,9 @@ class Client {
   LayeredSystem system_;
   std::unique_ptr<os::Process> process_;
 };
+
+/// What a process writes of itself into its keys.
+[[nodiscard]] claim::Record record_of(const os::Identity& process);
 
 /// What a release says; none: it was held.
 [[nodiscard]] inline std::error_code code_of_release(Lock& lock) {

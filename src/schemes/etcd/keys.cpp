@@ -28,7 +28,8 @@ std::vector<std::string> endpoints_of(std::string_view hosts) {
     // `[::1]` is an address without a port, and so is `::1`.
     const std::size_t colon = host.rfind(':');
     const std::size_t bracket = host.rfind(']');
-    const bool has_port = colon != std::string::npos && (bracket == std::string::npos || colon > bracket);
+    if (bracket == std::string::npos && host.find(':') != colon) host = "[" + host + "]";
+    const bool has_port = colon != std::string::npos && host.back() != ']';
     if (!has_port) host += default_port;
     if (host.back() == ':') refuse("the port is missing behind '" + claim::printable(host) + "'");
     all.push_back(std::move(host));
@@ -146,7 +147,7 @@ Author author_of(const Key& key) {
   if (kind == "s") {
     author.mode = Mode::shared;
   } else if (kind != "x" && (!read_number(kind, author.weight) || author.weight == 0)) {
-    author.weight = 1;  // by a version that knows more kinds; not reached by tests
+    author.weight = 1;  // by a version that knows more kinds
   }
   std::string_view value = key.value;
   const std::size_t line = value.find('\n');
