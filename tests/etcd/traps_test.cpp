@@ -334,35 +334,6 @@ TEST_F(Traps, a_member_whose_own_time_runs_out_is_left_for_the_next) {
   }
 }
 
-// Protobuf: a number and a text, or message, by the number of their field.
-std::string field(int number, std::uint64_t value) {
-  std::string made(1, static_cast<char>(number << 3));
-  for (; value >= 0x80; value >>= 7U) made += static_cast<char>(value | 0x80);
-  return made + static_cast<char>(value);
-}
-std::string field(int number, const std::string& text) {
-  return std::string(1, static_cast<char>(number << 3 | 2)) + static_cast<char>(text.size()) + text;
-}
-std::string in_revision(std::uint64_t number) { return field(1, field(3, number)); }
-Member::Answer says(std::string bytes) { return {grpc::Status::OK, std::move(bytes)}; }
-Member::Answer refuses(grpc::StatusCode code) { return {{code, "no"}, {}}; }
-
-constexpr int lease_id = 7;
-std::string lease_of(std::uint64_t seconds) { return field(2, lease_id) + field(3, seconds); }
-
-// Grants what it is asked for, but for what `other` answers to that method.
-using Other = std::function<std::optional<Member::Answer>(const std::string& method)>;
-Member::Answering granting(Other other) {
-  return [other = std::move(other)](const std::string& method) {
-    if (auto answer = other(method)) return *std::move(answer);
-    if (method == "LeaseGrant") return says(lease_of(60));
-    if (method == "Txn") return says(in_revision(5) + field(2, 1));
-    if (method == "Authenticate") return says(field(2, "token"));
-    if (method == "LeaseRevoke") return says("");
-    return refuses(grpc::StatusCode::UNAVAILABLE);
-  };
-}
-
 TEST_F(Traps, what_a_member_refuses_is_told_by_its_kind) {
   using Code = grpc::StatusCode;
   for (const auto& [status, code] : {std::pair{Code::PERMISSION_DENIED, std::errc::permission_denied},

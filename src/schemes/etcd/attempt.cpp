@@ -77,7 +77,7 @@ Step Attempt::not_answered() {
   Blocked blocked;
   if (event_->is_open()) {
     blocked.on.push_back(event_->watch());
-  } else {  // no descriptor was to be had; not reached by tests
+  } else {  // no descriptor was to be had
     blocked.look_again = system().now() + answer_soon;
   }
   return blocked;
@@ -197,7 +197,7 @@ std::optional<Step> Attempt::tried(const Answer& answer) {
   }
   state_ = State::idle;
   scheme_.end_waiting(key_);
-  if (answer.ranges.size() < 2 || answer.ranges[1].empty()) return std::nullopt;
+  if (answer.ranges.size() < 2 || answer.ranges[1].empty()) return incomplete();
   const Key& first = answer.ranges[1].front();
   by_ = holder_of(first, session_->process());
   if (by_->verdict == Verdict::dead) return bury(first);
@@ -229,7 +229,7 @@ void Attempt::look() {
 std::optional<Step> Attempt::looked() {
   if (!answered()) return not_answered();
   const Answer& answer = pending_->answer;
-  if (answer.why) {  // between a key and its first look, a moment after; not reached by tests
+  if (answer.why) {
     if (!stands() || !request_.may_queue || answer.why != std::errc::host_unreachable) {
       Failed failed{answer.why, answer.what, {}};
       begin_anew();
@@ -241,7 +241,7 @@ std::optional<Step> Attempt::looked() {
     return blocked();
   }
   if (!answer.succeeded) {
-    begin_anew();  // it was broken, or its lease was over, in the same moment; not reached by tests
+    begin_anew();  // it was broken, or its lease was over, in the same moment
     return std::nullopt;
   }
   return judge_place(answer);
@@ -306,9 +306,10 @@ std::optional<Step> Attempt::wait() {
     const auto over = system().readable(each.source().descriptor());
     return over.ok() && over.value;
   });
-  // One look for both that began late: the own key's watch was begun after the other one, and says so too.
-  const bool began_late = (before_->look && own_->began != 0) || own_->look;
-  if (!look_again_ && !died && !before_->fired && !began_late) return blocked();
+  // One look for both that began late: the own key's watch was begun after the other one, and says so too. Where the
+  // first look was not answered there are no watches yet.
+  const auto changed = [&] { return before_->fired || (before_->look && own_->began != 0) || own_->look; };
+  if (!look_again_ && !died && !changed()) return blocked();
   look();
   return std::nullopt;
 }
@@ -327,7 +328,7 @@ std::optional<Step> Attempt::bury(const Key& dead) {
 std::optional<Step> Attempt::buried() {
   if (!answered()) return not_answered();
   const Answer& answer = pending_->answer;
-  if (answer.why && created_ == 0) {  // refused by the server while it stood in line; not reached by tests
+  if (answer.why && created_ == 0) {
     state_ = State::idle;
     return Failed{answer.why, answer.what, {}};
   }
@@ -341,7 +342,7 @@ std::optional<Step> Attempt::buried() {
 
 std::optional<Step> Attempt::grant() {
   if (!stands()) {
-    begin_anew();  // the answer came too late to count; not reached by tests
+    begin_anew();  // the answer came too late to count
     return std::nullopt;
   }
   session_->end_watch(before_);
@@ -363,7 +364,7 @@ void Attempt::announce() {
                         Session::How::later);
 }
 
-bool Attempt::stands() const noexcept { return lease_ && lease_->stands(system()) && (!own_ || !own_->fired); }
+bool Attempt::stands() const noexcept { return lease_->stands(system()) && (!own_ || !own_->fired); }
 
 void Attempt::end_watches() noexcept {
   if (!session_) return;
@@ -390,7 +391,9 @@ std::optional<Blocked> Attempt::withdraw() noexcept {
   scheme_.set_unanswered(false);
   scheme_.end_waiting(key_);
   try {
-    if (state_ == State::idle || state_ == State::leasing || (state_ == State::burying && created_ == 0)) {
+    // Not reached by tests: who only tries stays until the dead one's removal is answered, or was given up.
+    const bool only_tries = state_ == State::burying && created_ == 0;
+    if (state_ == State::idle || state_ == State::leasing || only_tries) {
       state_ = State::idle;
       return std::nullopt;
     }
@@ -474,12 +477,16 @@ bool Attempt::look_at_own(std::error_code& why) {
   const auto pending = session_->begin(looking, lease_, event_, limit);
   const bool done = wait_for(*pending, *event_, system(), limit);
   if (!stands()) return false;
-  if (!done || pending->answer.why) {  // mostly the lease is over by then; not reached by tests
+  if (!done || pending->answer.why) {  // not done: mostly the lease is over by then; not reached by tests
     why = done ? pending->answer.why : std::make_error_code(std::errc::host_unreachable);
     return false;
   }
   const auto& ranges = pending->answer.ranges;
-  return !ranges.empty() && !ranges[0].empty() && ranges[0].front().created == created_;
+  if (ranges.empty()) {
+    why = incomplete().why;
+    return false;
+  }
+  return !ranges[0].empty() && ranges[0].front().created == created_;
 }
 
 std::span<const Watch> Attempt::lost() noexcept {

@@ -108,7 +108,8 @@ std::vector<Key> Scheme::look(Range range, std::error_code& why) {
     return {};
   }
   why = pending->answer.why;
-  if (why || pending->answer.ranges.empty()) return {};
+  if (!why && pending->answer.ranges.empty()) why = std::make_error_code(std::errc::protocol_error);
+  if (why) return {};
   return std::move(pending->answer.ranges.front());
 }
 
@@ -117,7 +118,7 @@ std::vector<Holder> Scheme::holders(std::error_code& why) {
   constexpr std::int64_t enough = 64;
   std::vector<Key> keys = look(why, enough);
   std::size_t holding = holding_of(keys);
-  if (holding == static_cast<std::size_t>(enough)) {  // as many readers as one look gives; not reached by tests
+  if (holding == static_cast<std::size_t>(enough)) {  // as many readers as one look gives
     keys = look(why, 0);
     holding = holding_of(keys);
   }
@@ -202,9 +203,8 @@ Examination Scheme::examine(std::error_code& why) {
   if (!session) return seen;
   session->examine(seen);
   if (seen.file_system.empty()) why = std::make_error_code(std::errc::host_unreachable);
-  const bool works =
-      !seen.findings.empty() && std::none_of(seen.findings.begin(), seen.findings.end(),
-                                             [](const Finding& each) { return each.result == Finding::Result::fails; });
+  const bool works = std::none_of(seen.findings.begin(), seen.findings.end(),
+                                  [](const Finding& each) { return each.result == Finding::Result::fails; });
   seen.scheme = seen.file_system.empty() ? "" : "etcd";
   seen.why = works ? "every member answers" : "see what fails";
   return seen;

@@ -185,7 +185,6 @@ class Session {
   [[nodiscard]] std::uint64_t transactions() const noexcept;
 
   [[nodiscard]] os::Process& process() const noexcept { return process_; }
-  [[nodiscard]] const Cluster& cluster() const noexcept { return cluster_; }
 
  private:
   class Client;
