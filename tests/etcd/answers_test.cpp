@@ -252,6 +252,40 @@ TEST_F(EtcdAnswers, a_look_that_is_not_answered_is_repeated_while_the_place_stan
   });
 }
 
+TEST_F(EtcdAnswers, a_look_that_is_not_answered_ends_a_try_and_whoever_has_no_lease_left) {
+  const auto unanswered = late(always(Code::UNAVAILABLE));
+  for (const bool tries : {true, false}) {
+    client_.system().ahead = 0s;
+    Answers member({{"put", {always(put_beside(2))}}, {"look", {[&] {
+                                                         if (!tries) sleep_past_lease();
+                                                         return unanswered();
+                                                       }}}});
+    client_.run([&] {
+      etcd::Scheme lock({member.cluster(), "a"}, "", false);
+      const auto units = lock.semaphore(1, 1);
+      const Step step = units->attempt({.may_queue = !tries})->step();
+      ASSERT_TRUE(std::holds_alternative<Failed>(step)) << tries;
+      EXPECT_EQ(std::get<Failed>(step).why, std::errc::host_unreachable);
+      member.wait_for("forget", 1);
+    });
+  }
+}
+
+TEST_F(EtcdAnswers, a_try_at_units_stays_in_its_place_for_as_long_as_its_lease) {
+  Answers member({{"put", {always(put_beside(2)), always(put_beside(1))}},
+                  {"look", {always(done + range(key("a//units/1/other-1", "another program's", 3)) + range())}}});
+  client_.run([&] {
+    etcd::Scheme lock({member.cluster(), "a"}, "", false);
+    const auto units = lock.semaphore(1, 1);
+    const auto attempt = units->attempt({.may_queue = false});
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(std::holds_alternative<Blocked>(attempt->step()));
+    EXPECT_EQ(member.asked("put") + member.asked("look"), 2U);
+    sleep_past_lease();
+    EXPECT_TRUE(std::holds_alternative<Granted>(attempt->step()));
+    EXPECT_EQ(attempt->release(), std::error_code());
+  });
+}
+
 TEST_F(EtcdAnswers, a_place_that_is_gone_at_the_first_look_is_made_anew) {
   Answers member({{"put", {always(put_beside(2)), always(put_beside(1))}}, {"look", {always(in_revision(6))}}});
   client_.run([&] {

@@ -1,5 +1,6 @@
 // Servers and clients that are killed, stopped, restarted and cut off. Each test has servers of its own.
 #include "etcd/cluster.hpp"
+#include "schemes/etcd/keys.hpp"
 
 #include <sys/wait.h>
 
@@ -344,6 +345,26 @@ TEST_F(Faults, servers_and_clients_prove_who_they_are_by_the_files_of_the_enviro
     EXPECT_FALSE(open(cluster.address("a"))->acquire(0s, code));
     EXPECT_EQ(code, std::errc::host_unreachable) << "without them the server is not spoken to";
   });
+  // Nor with some of them. They are read when a session begins.
+  const auto parsed = std::get<Address>(parse_address(cluster.address("a")));
+  std::vector<std::unique_ptr<Client>> clients;
+  std::vector<std::thread> all;
+  for (const bool authority : {true, false}) {
+    for (const auto& [name, file] : cluster.files()) {
+      if ((name == "ETCDCTL_CACERT") == authority) ::setenv(name.c_str(), file.c_str(), 1);  // NOLINT
+    }
+    clients.push_back(std::make_unique<Client>());
+    clients.back()->run([&, &process = clients.back()->process()] {
+      std::error_code why;
+      std::string what;
+      const auto place = schemes::etcd::place_of({parsed.place, parsed.name}, {});
+      EXPECT_NE(process.part<schemes::etcd::Sessions>().get(place.cluster, why, what), nullptr) << what;
+    });
+    for (const auto& [name, file] : cluster.files()) ::unsetenv(name.c_str());  // NOLINT(concurrency-mt-unsafe)
+    all.push_back(clients.back()->begin(
+        [&cluster] { EXPECT_EQ(code_of_acquire(*open(cluster.address("a")), 0s), std::errc::host_unreachable); }));
+  }
+  for (std::thread& each : all) each.join();
   for (const auto& [name, file] : cluster.files()) ::setenv(name.c_str(), file.c_str(), 1);  // NOLINT
   Peer peer(ETCD_PEER, peer_arguments(cluster.address("a"), 60s));
   EXPECT_GT(Said(peer.ask("acquire")).fence, 0U);

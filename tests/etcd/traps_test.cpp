@@ -530,6 +530,26 @@ TEST_F(Traps, a_client_that_has_no_descriptors_left_for_events_looks_now_and_the
   });
 }
 
+// Both on one host, so that the waiter asks whether the holder's process has ended.
+TEST_F(Traps, a_waiter_that_cannot_ask_for_a_process_is_told_by_the_watch) {
+  const std::string host = os::real_system().host_name();
+  std::atomic<int> refused = 0;
+  Client here(host);
+  here.system().before = [&](os::Call call) {
+    if (call != os::Call::readable) return 0;
+    ++refused;
+    return EIO;
+  };
+  Peer holder(ETCD_PEER, peer_arguments(address_, 60s, host));
+  ASSERT_TRUE(holder.ask("acquire").starts_with("held "));
+  Waiting waiter(here, address_);
+  (void)wait_for_keys(2);
+  EXPECT_FALSE(waiter.holds());
+  ASSERT_EQ(holder.ask("release"), "released");
+  ASSERT_EQ(waiter.held.wait_for(stuck), std::future_status::ready);
+  EXPECT_GT(refused, 0);
+}
+
 TEST_F(Traps, a_file_of_the_environment_that_cannot_be_read_is_named) {
   ::setenv("ETCDCTL_CACERT", "/nowhere/ca.pem", 1);  // NOLINT(concurrency-mt-unsafe): no thread reads it now
   other_.run([&] {
@@ -629,9 +649,16 @@ namespace {
 TEST_F(Traps, a_forked_child_holds_nothing_and_is_told_why_it_cannot) {
   const auto mine = lock();
   mine->acquire(for_ever);
+  const auto parsed = std::get<Address>(parse_address(address_));
+  etcd::Scheme scheme(etcd::place_of({parsed.place, parsed.name}, {}), "", false);
+  std::error_code code;
+  EXPECT_EQ(scheme.holders(code).size(), 1U);
+  auto used = std::make_unique<Client>();
+  used->run([&] { EXPECT_FALSE(lock()->try_lock()); });
   const pid_t child = ::fork();
   if (child == 0) {
-    std::error_code code;
+    used.reset();
+    if (!scheme.holders(code).empty() || code != std::errc::operation_not_supported) ::_exit(5);
     if (mine->i_am_locking() || mine->fence() != 0) ::_exit(1);
     if (mine->acquire(0s, code) || code != std::errc::operation_not_supported) ::_exit(2);
     try {

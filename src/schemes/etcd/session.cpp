@@ -621,7 +621,7 @@ class Session::Client {
       void (StreamOf::*what)(bool);
     };
 
-    // In these three, not reached by tests: it is cancelled, or ends, between a step and what is told of it.
+    // Not reached by tests: a step that is told of when the stream has been cancelled, or has ended.
     void started(bool ok) {
       if (!ok) return go_on(false);
       open_ = true;
