@@ -169,6 +169,9 @@ class EtcdAnswers : public ::testing::Test {
     return client_.process().part<etcd::Sessions>().get(member.cluster(), why, what);
   }
   [[nodiscard]] std::shared_ptr<etcd::Event> event() { return std::make_shared<etcd::Event>(client_.system()); }
+  [[nodiscard]] bool is_set(const etcd::Event& event) {
+    return client_.system().readable(event.watch().source().descriptor()).value;
+  }
   [[nodiscard]] bool answered(const etcd::Pending& pending, etcd::Event& event) {
     return etcd::wait_for(pending, event, client_.system(), stuck);
   }
@@ -372,9 +375,11 @@ TEST_F(EtcdAnswers, a_dead_one_before_a_waiter_that_a_member_does_not_remove_is_
 
 TEST_F(EtcdAnswers, a_lease_that_is_gone_when_it_is_needed_is_replaced) {
   // At the first sending, and at the second one, which is the session's.
-  for (const Answers::Turn& gone :
-       {always(Code::NOT_FOUND), first(always(Code::UNAVAILABLE), always(Code::NOT_FOUND))}) {
-    Answers member({{"put", {gone, always(put_beside(1))}}, {"list", {gone}}});
+  for (const bool at_once : {true, false}) {
+    const auto gone = [&] {
+      return at_once ? always(Code::NOT_FOUND) : first(always(Code::UNAVAILABLE), always(Code::NOT_FOUND));
+    };
+    Answers member({{"put", {gone(), always(put_beside(1))}}, {"list", {gone()}}});
     Client client;
     client.run([&] {
       const auto lock = open(member.address());
@@ -425,15 +430,15 @@ TEST_F(EtcdAnswers, a_release_says_what_has_become_of_the_hold) {
     Answers::Turn erase;
     std::error_code expected;
   };
-  const std::vector<Case> cases = {
-      {always(Code::INTERNAL), std::make_error_code(std::errc::protocol_error)},
-      {first(always(Code::UNAVAILABLE), nobody), {}},
-      {nobody, errc::not_locked},
-      {always(in_revision(6)), errc::not_locked},
-      {always(in_revision(6) + range(unreadable_key())), errc::not_my_lock},
-  };
-  for (std::size_t i = 0; i < cases.size(); ++i) {
-    for (const bool stands : {true, false}) {
+  for (const bool stands : {true, false}) {
+    const std::vector<Case> cases = {
+        {always(Code::INTERNAL), std::make_error_code(std::errc::protocol_error)},
+        {first(always(Code::UNAVAILABLE), nobody), {}},
+        {nobody, errc::not_locked},
+        {always(in_revision(6)), errc::not_locked},
+        {always(in_revision(6) + range(unreadable_key())), errc::not_my_lock},
+    };
+    for (std::size_t i = 0; i < cases.size(); ++i) {
       slept_ = 0;
       Answers member({{"erase", {cases[i].erase}}});
       client_.run([&] {
@@ -594,7 +599,7 @@ TEST_F(EtcdAnswers, a_break_removes_the_hold_that_was_meant_and_no_other) {
 TEST_F(EtcdAnswers, an_examination_shows_the_token_and_names_every_member) {
   const AsUser user;
   const auto status = always(field(2, "3.5.0") + field(4, 1));
-  Answers one({{"Status", {status}}, {"Alarm", {always(field(2, field(2, 2)) + field(2, field(2, 1)))}}});
+  Answers one({{"Status", {status}}, {"Alarm", {always(field(2, field(2, 1)) + field(2, field(2, 2)))}}});
   Answers two({{"Status", {status}}});
   client_.run([&] {
     const std::string address = "etcd://" + one.host() + "," + two.host() + "/a";
@@ -634,7 +639,7 @@ TEST_F(EtcdAnswers, a_session_that_has_ended_says_so_to_all_who_ask) {
     EXPECT_TRUE(session->watch("a", "", false, 1, lease, told)->fired);
     told->clear();
     session->renew(told);
-    EXPECT_TRUE(client_.system().readable(told->watch().source().descriptor()).value);
+    EXPECT_TRUE(is_set(*told));
     EXPECT_EQ(member.asked("LeaseRevoke"), 1U);
     EXPECT_EQ(member.asked("put") + member.asked("forget") + member.asked("LeaseKeepAlive"), 0U);
   });
@@ -648,6 +653,9 @@ TEST_F(EtcdAnswers, a_session_whose_lease_is_over_has_none_to_give_back) {
     sleep_past_lease();
     session->end();
     EXPECT_EQ(member.asked("LeaseRevoke"), 0U);
+    const auto told = event();
+    session->renew(told);
+    EXPECT_TRUE(is_set(*told));
   });
 }
 
@@ -795,6 +803,22 @@ TEST_F(EtcdAnswers, what_is_told_of_a_lost_lease_spares_the_next_one) {
     EXPECT_FALSE(next->lost);
     EXPECT_EQ(session->lease(), next);
     session->end_watch(watching);
+  });
+}
+
+// Of the session itself, when a third of the lease is over.
+TEST_F(EtcdAnswers, a_renewal_that_is_refused_is_asked_for_again_in_time) {
+  Answers member({{"LeaseKeepAlive", {always(Code::UNAVAILABLE), always(lease_of(61))}}});
+  client_.run([&] {
+    const auto session = this->session(member);
+    const auto lease = lease_of_session(*session);
+    slept_ = 25;
+    member.wait_for("LeaseKeepAlive", 2);
+    const auto told = event();
+    session->renew(told);
+    told->wait_until(client_.system().now() + stuck);
+    EXPECT_EQ(lease->ttl, 61s);
+    EXPECT_FALSE(lease->lost);
   });
 }
 

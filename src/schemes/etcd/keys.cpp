@@ -28,7 +28,7 @@ std::vector<std::string> endpoints_of(std::string_view hosts) {
     // `[::1]` is an address without a port, and so is `::1`.
     const std::size_t colon = host.rfind(':');
     const std::size_t bracket = host.rfind(']');
-    if (bracket == std::string::npos && host.find(':') != colon) host = "[" + host + "]";
+    if (bracket == std::string::npos && host.find(':') != colon) host.insert(0, 1, '[').push_back(']');
     const bool has_port = colon != std::string::npos && host.back() != ']';
     if (!has_port) host += default_port;
     if (host.back() == ':') refuse("the port is missing behind '" + claim::printable(host) + "'");

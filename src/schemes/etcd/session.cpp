@@ -520,7 +520,8 @@ class Session::Client {
 
   void renewed(const rpc::LeaseKeepAliveResponse& response) {
     renew_backoff_ = first_backoff;
-    // Not reached by tests: an answer to none of our questions.
+    // Not reached by tests: an answer to none of our questions; nor, in most runs, that the lease ends between the last
+    // look at the clock and the answer.
     if (response.id() != lease_->id || asked_at_.count() == 0) return;
     if (response.ttl() <= 0 || !lease_->stands(system_)) {
       lose(lease_);
@@ -826,10 +827,7 @@ class Session::Client {
         const os::MutexGuard guard(system_, mutex_);
         if (ending_) {
           for (const auto& each : std::exchange(again_, {})) end_call(*each.what);
-          for (Call* const each : std::exchange(without_token_, {})) {
-            each->status = grpc::Status::CANCELLED;  // it was never sent
-            end_call(*each);
-          }
+          // What waits for a token ends with the request for one.
           if (calls_.empty() && streams_.empty()) break;
           next = system_.now() + last_backoff;
         } else {
