@@ -522,7 +522,7 @@ class Session::Client {
     renew_backoff_ = first_backoff;
     // Not reached by tests: an answer to none of our questions; nor, in most runs, that the lease ends between the last
     // look at the clock and the answer.
-    if (response.id() != lease_->id || asked_at_.count() == 0) return;
+    if (asked_at_.count() == 0 || response.id() != lease_->id) return;  // asked: so there is a lease
     if (response.ttl() <= 0 || !lease_->stands(system_)) {
       lose(lease_);
       return;
