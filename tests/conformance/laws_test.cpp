@@ -472,6 +472,8 @@ TEST_P(HandOverLaws, a_hold_that_was_handed_over_may_be_released_all_the_same) {
   TestLock lock(path(), options());
   lock.acquire();
   EXPECT_EQ(code_of([&] { lock.hand_over(0); }), std::errc::invalid_argument);
+  constexpr std::int64_t nobody = std::int64_t{1} << 23;  // above every pid that Linux gives out (proc(5), pid_max)
+  EXPECT_EQ(code_of([&] { lock.hand_over(nobody); }), std::errc::no_such_process);
   lock.hand_over(child.pid());
   lock.release();
   EXPECT_FALSE(lock.is_locked());
@@ -489,6 +491,37 @@ TEST_P(HandOverLaws, the_destructor_keeps_a_hold_that_was_handed_to_a_child_that
   TestLock lock(path(), options());
   EXPECT_TRUE(lock.is_locked());
   EXPECT_TRUE(lock.break_lock());
+}
+
+TEST_P(HandOverLaws, the_destructor_ends_a_hold_that_was_handed_to_a_child_that_has_ended) {
+  Peer child(peer_arguments());
+  {
+    TestLock lock(path(), options());
+    lock.acquire();
+    lock.hand_over(child.pid());
+    child.kill();
+  }
+  EXPECT_FALSE(TestLock(path(), options()).is_locked());
+}
+
+TEST_P(HandOverLaws, a_hold_that_was_broken_is_not_handed_over) {
+  TestLock lock(path(), options());
+  lock.acquire();
+  EXPECT_TRUE(TestLock(path(), options()).break_lock());
+  EXPECT_EQ(code_of([&] { lock.hand_over(::getpid()); }), errc::not_my_lock);
+}
+
+TEST_P(LockFileLaws, a_vacant_directory_is_nobodys_hold) {
+  TestLock lock(path(), options());
+  lock.acquire();
+  EXPECT_TRUE(TestLock(path(), options()).break_lock());
+  // As if somebody had been killed between the two steps of the mkdir scheme.
+  std::filesystem::create_directory(word());
+  ASSERT_EQ(::chmod(word().c_str(), 01777), 0);
+  EXPECT_EQ(code_of([&] { lock.release(); }), errc::not_locked);
+  std::error_code code;
+  wait_until_free(path(), 0s, code, GetParam().scheme);
+  EXPECT_FALSE(code) << code.message();
 }
 
 TEST_P(LockFileLaws, a_directory_that_was_renamed_is_released_where_it_is) {

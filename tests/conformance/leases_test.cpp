@@ -253,6 +253,34 @@ TEST_P(Leases, a_waiter_wakes_up_for_it) {
   EXPECT_FALSE(holder.i_am_locking());
 }
 
+TEST_P(Leases, whoever_waits_until_it_is_free_wakes_up_for_it) {
+  in_.system().boot_clock = nullptr;
+  Options brief = options();
+  brief.lease = 20ms;
+  FileLock holder(path(), brief);
+  holder.acquire();
+  std::error_code code;
+  wait_until_free(path(), stuck, code, GetParam().scheme);
+  EXPECT_FALSE(code) << code.message();
+  EXPECT_FALSE(holder.i_am_locking());
+}
+
+TEST_P(Leases, a_thread_that_follows_another_has_one_of_its_own) {
+  FileLock lock(path(), leased());
+  lock.acquire();
+  const Holder first = lock.holder().value();
+  std::thread next = thread([&] {
+    lock.acquire(stuck);
+    EXPECT_EQ(lock.lease_left(), ttl);
+    const Holder second = lock.holder().value();
+    EXPECT_FALSE(second.nonce == first.nonce && second.number == first.number);
+    lock.release();
+  });
+  pass(ttl / 2);
+  lock.release();
+  next.join();
+}
+
 TEST_P(Leases, a_renewal_finds_that_the_hold_was_broken) {
   FileLock holder(path(), leased());
   FileLock other(path(), options());
@@ -437,6 +465,18 @@ TEST_P(Keepers, tell_of_a_break) {
     EXPECT_EQ(keeper.loss(), Loss::broken);
     EXPECT_THROW(lock.release(), NotLocked);
   }
+}
+
+TEST_P(Keepers, learn_of_a_break_by_a_renewal_where_no_event_tells_of_it) {
+  in_.system().mounted = os::FileSystem{"nfs", false, true};
+  FileLock lock(path(), leased());
+  lock.acquire();
+  const LeaseKeeper keeper(lock);
+  EXPECT_TRUE(FileLock(path(), options()).break_lock());
+  pass(ttl / 2);
+  EXPECT_TRUE(is_told(keeper.lost()));
+  EXPECT_EQ(keeper.loss(), Loss::broken);
+  EXPECT_THROW(lock.release(), NotLocked);
 }
 
 // Whoever is told by the lock object itself, by whichever thread found it out, may ask the keeper at once.

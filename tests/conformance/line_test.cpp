@@ -1,6 +1,7 @@
 // The laws of the line: who waits in several processes enters in order, whatever becomes of those ahead.
 #include "conformance/fixture.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -287,6 +289,53 @@ TEST_P(Line, is_joined_again_by_who_was_robbed_of_its_fifo) {
   see_waiting(1);
   EXPECT_EQ(holder->ask("release"), "released");
   waits.join();
+}
+
+// Its place is in the line of the directory that the path named before.
+TEST_P(Line, is_left_by_who_finds_another_directory_there) {
+  IF_ORDERED;
+  if (is_memory(GetParam())) return;  // whoever has mapped a file goes on in it
+  for (const char* const each : {"d", "other"}) std::filesystem::create_directory(scratch_ / each);
+  FileLock before(scratch_ / "d/a", options());
+  before.acquire();
+  Peer there({scratch_ / "other/a", std::string(GetParam().name)});
+  EXPECT_EQ(there.ask("acquire"), "held");
+  Peer waiter({scratch_ / "d/a", std::string(GetParam().name)});
+  waiter.tell("acquire");
+  const auto give_up = std::chrono::steady_clock::now() + stuck;
+  while (before.waiters().size() != 1) ASSERT_LT(std::chrono::steady_clock::now(), give_up);
+  ASSERT_EQ(::renameat2(AT_FDCWD, (scratch_ / "d").c_str(), AT_FDCWD, (scratch_ / "other").c_str(), RENAME_EXCHANGE),
+            0);
+  before.release();
+  EXPECT_TRUE(waiter.is_silent()) << "it locked what the path does not name any more";
+  EXPECT_EQ(there.ask("release"), "released");
+  EXPECT_EQ(waiter.answer(), "held");
+  EXPECT_TRUE(FileLock(scratch_ / "d/a", options()).is_locked());
+}
+
+// What a child has of its parent's seat is the parent's.
+TEST_P(Line, is_nothing_of_a_child_that_was_forked) {
+  IF_ORDERED;
+  const auto holder = peer();
+  EXPECT_EQ(holder->ask("acquire"), "held");
+  FileLock lock(path(), options());
+  EXPECT_EQ(code_of([&] { lock.acquire(1ms); }), errc::timed_out);
+  const auto kept = fifos();
+  EXPECT_FALSE(kept.empty());
+  const pid_t child = fork();
+  if (child == 0) {
+    InVariant anew(GetParam());
+    ::_exit(code_of([&] { lock.acquire(1ms); }) == errc::timed_out ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  for (const std::string& each : kept) EXPECT_TRUE(std::filesystem::exists(scratch_ / each)) << each;
+}
+
+TEST_P(Line, of_a_directory_that_is_missing_cannot_be_told) {
+  FileLock lock(scratch_ / "missing/a", options());
+  EXPECT_EQ(code_of([&] { (void)lock.waiters(); }), std::errc::no_such_file_or_directory);
 }
 
 TEST_P(Line, of_a_writer_is_not_passed_by_readers) {

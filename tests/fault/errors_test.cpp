@@ -102,10 +102,6 @@ constexpr std::array cannot_be_refused = {
     Call::event_clear,  Call::now,         Call::since_boot,    Call::local_time,
     Call::mutex_lock,   Call::mutex_unlock};
 
-// It wakes who waits in line, and each life here is one thread's: nobody else waits. What it answers is tested in
-// tests/unit/shared_memory_test.cpp.
-constexpr std::array not_made_here = {Call::fifo_put};
-
 // The numbers that the code above the seam names.
 constexpr std::array named = {EACCES, EAGAIN, EBADF,   EEXIST,    EINTR, EISDIR,     ELOOP, ENODEV, ENOENT,
                               ENOMEM, ENOSPC, ENOTDIR, ENOTEMPTY, ENXIO, EOPNOTSUPP, EPERM, ESRCH,  ESTALE};
@@ -320,10 +316,6 @@ TEST(FaultMatrix, has_every_call_that_can_be_refused) {
     const bool exempt = std::find(cannot_be_refused.begin(), cannot_be_refused.end(), call) != cannot_be_refused.end();
     ASSERT_NE(can_be_refused(call), exempt) << os::to_string(call) << " is in both lists or in none";
     if (exempt) continue;
-    if (std::find(not_made_here.begin(), not_made_here.end(), call) != not_made_here.end()) {
-      EXPECT_EQ(places[call], 0U) << os::to_string(call) << " is made, and to be refused like the others";
-      continue;
-    }
     EXPECT_GT(places[call], 0U) << os::to_string(call) << " is never made";
     const std::size_t errors = documented().at(call).size();
     std::cout << std::setw(20) << os::to_string(call) << ": " << std::setw(2) << errors << " errors, made at "

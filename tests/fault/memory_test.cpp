@@ -281,6 +281,27 @@ TEST_P(MemoryOfMany, units_that_is_missing_gives_all_of_them_or_none) {
                                });
 }
 
+TEST_P(MemoryOfMany, a_release_of_what_was_lost_says_so_without_any) {
+  TestLock lock(path(), options());
+  std::error_code code;
+  const auto lose_it = [&] {
+    lock.acquire(0s);
+    if (is_kernel(GetParam())) {
+      std::filesystem::remove(path());
+    } else {
+      elsewhere([&] { EXPECT_TRUE(TestLock(path(), options()).break_lock()); });
+    }
+  };
+  lose_it();
+  with_each_allocation_refused([&] { lock.release(code); },
+                               [&](long at, bool /*refused*/) {
+                                 SCOPED_TRACE(at);
+                                 EXPECT_EQ(code, errc::not_locked);
+                                 lose_it();
+                               });
+  lock.release(code);
+}
+
 // A hold that has ended is told as such, whatever it took.
 TEST_P(MemoryOfMany, a_release_that_is_missing_is_one_all_the_same) {
   for (const Mode mode : {Mode::exclusive, Mode::shared}) {

@@ -3,6 +3,7 @@
 
 #include "claim/guard.hpp"
 #include "claim/names.hpp"
+#include "schemes/catalogue.hpp"
 
 #include <sys/stat.h>
 
@@ -73,7 +74,8 @@ Stage::Stage(const Setting& setting, std::string directory, Trouble& trouble)
       trouble_(trouble),
       subject_(world_, setting),
       other_(world_, setting),
-      bystander_(world_, setting) {
+      bystander_(world_, setting),
+      waiter_(world_, setting) {
   subject_.system().before = [this](os::Call call) { return calm_ ? 0 : trouble_.before(call); };
   subject_.cut = [this](os::Call call) { return calm_ ? all_bytes : trouble_.cut(call); };
   subject_.loses_reply = [this](os::Call call) { return !calm_ && trouble_.loses_reply(call); };
@@ -119,6 +121,21 @@ void Stage::other_leaves() {
   others_.reset();
 }
 
+void Stage::one_stands_in_line() {
+  waiter_.enter();
+  scheme_in_line_ = schemes::find_scheme(setting_.variant->scheme)->make({directory_, "a"}, options());
+  in_line_ = scheme_in_line_->attempt({});
+  EXPECT_TRUE(std::holds_alternative<Blocked>(in_line_->step())) << "it waits for nobody";
+}
+
+void Stage::the_one_in_line_leaves() {
+  if (!in_line_) return;
+  waiter_.enter();
+  EXPECT_FALSE(in_line_->withdraw());
+  in_line_.reset();
+  scheme_in_line_.reset();
+}
+
 bool Stage::a_dead_one_holds(Mode mode) {
   Mortal victim(world_, setting_);
   victim.enter();
@@ -148,8 +165,23 @@ void Stage::other_ends_when_waited_for(Ends how) {
   };
 }
 
+void Stage::line_goes_when_waited_for() {
+  if (!is_memory(*setting_.variant)) return other_ends_when_waited_for(Ends::releases);
+  world_.on_sleep = [this, sleeps = 0]() mutable {
+    const Calm calm(*this);
+    if (++sleeps > 2) {
+      other_ends_when_waited_for(Ends::releases);
+      return false;
+    }
+    for (const std::string& each : names_in(directory_)) {
+      if (each.ends_with(sleeps == 1 ? ".line" : ".wake")) std::filesystem::remove(directory_ + "/" + each);
+    }
+    return false;
+  };
+}
+
 void Stage::note_idle_sleep() {
-  if (held_ == Held::no) ++idle_sleeps_;
+  if (held_ == Held::no && !in_line_) ++idle_sleeps_;
 }
 
 void Stage::others_may_come() { std::filesystem::permissions(directory_, std::filesystem::perms::all); }
@@ -307,11 +339,7 @@ bool Stage::acquire(const Wait& wait, Mode mode) {
       EXPECT_EQ(hold, hold_) << "a re-entry gave another hold";
     }
     hold_ = hold;
-    if (fenced_) {
-      EXPECT_TRUE(lock_->fence() > fence_ || count_ > 0 || deceived()) << "a number came again";
-      EXPECT_NE(lock_->fence(), 0U) << "a hold without the number that was asked for";
-      fence_ = lock_->fence();
-    }
+    if (mode == Mode::exclusive) expect_number();
     EXPECT_TRUE(bystander_tries()) << "a hold that was none: another was granted";
     held_ = Held::by_subject;
     ++count_;
@@ -331,6 +359,13 @@ bool Stage::acquire(const Wait& wait, Mode mode) {
   check_failure(code);
   stands_ = trouble_.is_total();
   return false;
+}
+
+void Stage::expect_number() {
+  if (!fenced_) return;
+  EXPECT_TRUE(lock_->fence() > fence_ || count_ > 0 || deceived()) << "a number came again";
+  EXPECT_NE(lock_->fence(), 0U) << "a hold without the number that was asked for";
+  fence_ = lock_->fence();
 }
 
 // Whatever came of it: exclusive, or as before, or lost where the trouble struck between the two.
@@ -356,6 +391,7 @@ void Stage::upgrade(const Wait& wait) {
   const Calm calm(*this);
   check_conversion(code);
   if (code) return;
+  expect_number();
   exclusive_ = true;
   expect_no_reader();
 }
@@ -392,6 +428,7 @@ void Stage::release() {
   // Where neither the lock file could be removed nor the record marked, it stands until the process ends.
   stands_ = code && (trouble_.is_total() || beside_a_breaker);
   other_leaves();
+  the_one_in_line_leaves();
   if (!deceived() && !stands_) expect_obtainable("after its release");
 }
 
@@ -570,6 +607,7 @@ void Stage::finish() {
   if (!calm_) trouble_.end();
   calm_ = true;
   world_.on_sleep = nullptr;
+  the_one_in_line_leaves();
   subject_.enter();
   while (count_ > 0) release();
   lock_.reset();
@@ -709,10 +747,28 @@ void play_upgrade_beside_one_who_joined(Stage& stage) {
   stage.drop();
 }
 
+void play_fenced_upgrade(Stage& stage) {
+  stage.open({.fence = true});
+  stage.begin();
+  convert_up_and_down(stage);
+}
+
 void play_upgrade_beside_a_reader(Stage& stage) {
   stage.other_reads();
   stage.open();
   stage.other_ends_when_waited_for(Stage::Ends::releases);
+  stage.begin();
+  if (!stage.acquire(0s, Mode::upgradable)) return;
+  stage.upgrade(for_ever);
+  stage.release();
+  stage.drop();
+}
+
+// It looks again, and lines up again.
+void play_upgrade_robbed_of_its_line(Stage& stage) {
+  stage.other_reads();
+  stage.open();
+  stage.line_goes_when_waited_for();
   stage.begin();
   if (!stage.acquire(0s, Mode::upgradable)) return;
   stage.upgrade(for_ever);
@@ -755,6 +811,18 @@ void play_waited_for_death(Stage& stage) {
   stage.other_ends_when_waited_for(Stage::Ends::dies);
   stage.open();
   stage.begin();
+  if (stage.acquire(for_ever)) stage.release();
+  stage.drop();
+}
+
+// It looks at the lock now and then, and goes past who does not move when it is free.
+void play_behind_one_in_line(Stage& stage) {
+  stage.other_holds();
+  stage.one_stands_in_line();
+  stage.open();
+  stage.begin();
+  stage.acquire(2s);
+  stage.other_ends_when_waited_for(Stage::Ends::releases);
   if (stage.acquire(for_ever)) stage.release();
   stage.drop();
 }
@@ -955,13 +1023,16 @@ std::span<const Scenario> scenarios() {
       Scenario{"leased_life", play_leased_life, true},
       Scenario{"readers_for_everyone", play_readers_for_everyone},
       Scenario{"upgrade", play_upgrade},
+      Scenario{"fenced_upgrade", play_fenced_upgrade, true},
       Scenario{"upgrade_beside_a_reader", play_upgrade_beside_a_reader},
+      Scenario{"upgrade_robbed_of_its_line", play_upgrade_robbed_of_its_line},
       Scenario{"upgrade_beside_a_dying_reader", play_upgrade_beside_a_dying_reader},
       Scenario{"release_beside_one_who_joined", play_release_beside_one_who_joined},
       Scenario{"upgrade_beside_one_who_joined", play_upgrade_beside_one_who_joined},
       Scenario{"refused", play_refused},
       Scenario{"waited_for_release", play_waited_for_release},
       Scenario{"waited_for_death", play_waited_for_death},
+      Scenario{"behind_one_in_line", play_behind_one_in_line},
       Scenario{"dead_holder", play_dead_holder},
       Scenario{"contention_among_all_sorts", play_contention_among_all_sorts, true},
       Scenario{"dead_readers", play_dead_readers},

@@ -68,6 +68,11 @@ class Stage {
   /// So that the other lets go, or dies, as soon as the subject sleeps.
   enum class Ends : std::uint8_t { releases, dies };
   void other_ends_when_waited_for(Ends how);
+  /// So that somebody removes first the line and then the FIFOs when the subject sleeps, and the other lets go then.
+  /// Only of memory, where who upgrades stands in line.
+  void line_goes_when_waited_for();
+  /// A fourth one stands in line, where there is one, and does nothing more until the subject has been there.
+  void one_stands_in_line();
   /// Other users may make names in the directory, so readers do without what the kernel keeps from them.
   void others_may_come();
   /// A file or directory of another program stands there.
@@ -119,9 +124,11 @@ class Stage {
   template <class Verb>
   [[nodiscard]] std::error_code try_verb(Verb verb);
   void check_failure(std::error_code code);
+  void expect_number();
   void check_conversion(std::error_code code);
   void expect_no_reader();
   void other_leaves();
+  void the_one_in_line_leaves();
   [[nodiscard]] std::error_code bystander_tries();
   void expect_obtainable(std::string_view when);
   void note_idle_sleep();
@@ -135,9 +142,12 @@ class Stage {
   Mortal subject_;
   Mortal other_;
   Mortal bystander_;
+  Mortal waiter_;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<FileLock> others_;
   std::unique_ptr<os::File> breaker_;
+  std::unique_ptr<Scheme> scheme_in_line_;
+  std::unique_ptr<Attempt> in_line_;
   Held held_ = Held::no;
   bool other_reads_ = false;
   int count_ = 0;           // of the subject's acquires

@@ -16,10 +16,13 @@ const std::vector<Setting>& settings() {
       made.push_back(
           {std::string(variant) + "_on_a_network", &variant_named(variant), os::FileSystem{"nfs", false, true}});
     }
-    for (const std::string_view scheme : {"kernel", "flock"}) {
-      made.push_back({std::string(scheme), &variant_named(scheme), {}});
+    for (const std::string_view variant : {"kernel", "kernel_without_unnamed_files", "flock"}) {
+      made.push_back({std::string(variant), &variant_named(variant), {}});
     }
-    made.push_back({"kernel_on_a_network", &variant_named("kernel"), os::FileSystem{"nfs", false, true}});
+    for (const std::string_view scheme : {"kernel", "flock"}) {
+      made.push_back(
+          {std::string(scheme) + "_on_a_network", &variant_named(scheme), os::FileSystem{"nfs", false, true}});
+    }
     for (const std::string_view variant : {"shm", "shm_without_unnamed_files"}) {
       made.push_back({std::string(variant), &variant_named(variant), {}});
     }

@@ -1,5 +1,6 @@
 // What only kernel locks promise: about their file, about names of holders, about descriptors that live on.
 #include "schemes/kernel/file.hpp"
+#include "claim/record.hpp"
 #include "support/code_of.hpp"
 #include "support/peer.hpp"
 #include "support/scratch.hpp"
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <shared_mutex>
@@ -100,12 +102,32 @@ TEST_P(KernelFiles, a_file_that_may_only_be_read_is_locked_as_far_as_the_kernel_
   ASSERT_EQ(::chmod(scratch_.path().c_str(), 0755), 0);
   const auto before = static_cast<uid_t>(::setfsuid(nobody));
   KernelFileLock lock(path_, options());
-  EXPECT_TRUE(lock.try_lock_shared());
-  lock.unlock_shared();
+  for (int i = 0; i < 2; ++i) {  // the second time by the file that was kept
+    EXPECT_TRUE(lock.try_lock_shared());
+    lock.unlock_shared();
+  }
   const std::error_code exclusive = code_of([&] { lock.acquire(0s); });
   EXPECT_EQ(exclusive,
             GetParam().scheme == "flock" ? std::error_code() : std::make_error_code(std::errc::permission_denied));
   ::setfsuid(before);
+}
+
+TEST_P(KernelFiles, a_file_that_may_not_be_written_to_is_opened_to_read_whatever_the_reason) {
+  write_file(path_, "read me");
+  const auto directory = claim::Directory::open(in_.process(), scratch_.path());
+  ASSERT_TRUE(directory.ok());
+  const bool is_whole = GetParam().scheme == "flock";
+  for (const int reason : {EACCES, EPERM, EROFS, ETXTBSY}) {
+    for (const Mode mode : {Mode::shared, Mode::exclusive}) {
+      in_.system().before = [reason, opened = 0](os::Call call) mutable {
+        return call == os::Call::open && opened++ == 0 ? reason : 0;
+      };
+      schemes::KernelFile file(directory.value, "a", is_whole ? schemes::KernelLock::whole : schemes::KernelLock::byte);
+      const os::Status error = file.open(mode);
+      in_.system().before = nullptr;
+      EXPECT_EQ(error, is_whole || mode == Mode::shared ? 0 : reason);
+    }
+  }
 }
 
 TEST_P(KernelFiles, a_symbolic_link_a_directory_and_a_fifo_are_refused) {
@@ -117,6 +139,63 @@ TEST_P(KernelFiles, a_symbolic_link_a_directory_and_a_fifo_are_refused) {
   ASSERT_EQ(::mkfifo((scratch_ / "f").c_str(), 0600), 0);
   EXPECT_EQ(code_of([&] { KernelFileLock(scratch_ / "f", options()).acquire(0s); }), std::errc::invalid_argument);
   EXPECT_EQ(read_file(scratch_ / "target"), "");
+  // Nor is a name that ends like a lock file's another lock for that.
+  std::filesystem::create_directory(scratch_ / "d.lock");
+  EXPECT_EQ(code_of([&] { KernelFileLock(scratch_ / "d.lock", options()).acquire(0s); }), std::errc::is_a_directory);
+}
+
+TEST_P(KernelFiles, a_lock_file_beside_it_is_respected_while_its_holder_lives) {
+  {
+    KernelFileLock lock(scratch_ / "b", options());
+    lock.acquire();
+  }
+  Peer beside({path_, "link"});
+  ASSERT_EQ(beside.ask("acquire"), "held");
+  std::filesystem::rename(scratch_ / "b", path_);
+  KernelFileLock lock(path_, options());
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), std::errc::operation_not_supported);
+  EXPECT_FALSE(lock.is_locked());
+  beside.kill();
+  KernelFileLock later(path_, options());
+  EXPECT_NO_THROW(later.acquire(0s));
+}
+
+TEST_P(KernelFiles, a_directory_that_was_replaced_is_found_anew) {
+  std::filesystem::create_directory(scratch_ / "d");
+  const auto replace = [&](const std::string& old) {
+    std::filesystem::rename(scratch_ / "d", scratch_ / old);
+    std::filesystem::create_directory(scratch_ / "d");
+  };
+  KernelFileLock lock(scratch_ / "d/a", options());
+  lock.acquire();
+  lock.release();
+  replace("released");
+  lock.acquire();  // not by the file that was kept
+  EXPECT_TRUE(std::filesystem::exists(scratch_ / "d/a"));
+  replace("held");
+  EXPECT_TRUE(lock.i_am_locking());
+  EXPECT_FALSE(lock.is_locked()) << "nobody has what is there now";
+  lock.release();
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / "d/a"));
+  lock.acquire();
+  EXPECT_TRUE(std::filesystem::exists(scratch_ / "d/a"));
+}
+
+TEST_P(KernelFiles, whoever_waits_until_it_is_free_looks_into_the_directory_that_is_there_now) {
+  std::filesystem::create_directory(scratch_ / "d");
+  Peer peer({scratch_ / "d/a", std::string(GetParam().name)});
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  in_.system().before = [&, waits = 0](os::Call call) mutable {
+    if (call != os::Call::wait || waits++ != 0) return 0;
+    std::filesystem::rename(scratch_ / "d", scratch_ / "e");
+    std::filesystem::create_directory(scratch_ / "d");
+    return 0;
+  };
+  std::error_code code;
+  wait_until_free(scratch_ / "d/a", stuck, code, GetParam().scheme);
+  in_.system().before = nullptr;
+  EXPECT_FALSE(code) << code.message();
+  EXPECT_EQ(peer.ask("i_am_locking"), "yes");
 }
 
 TEST_P(KernelFiles, a_killed_holder_is_replaced_at_once_and_was_never_stale) {
@@ -176,10 +255,43 @@ TEST_P(KernelFiles, a_hold_that_was_handed_over_lasts_until_the_child_has_ended)
   lock.acquire(stuck);
 }
 
+TEST_P(KernelFiles, a_hold_that_was_handed_over_outlasts_its_lock_object_unless_the_child_has_ended) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  const pid_t child = std::stoi(peer.ask("hand_to_child"));
+  EXPECT_EQ(peer.ask("drop"), "dropped");
+  KernelFileLock lock(path_, options());
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
+  ::kill(child, SIGKILL);
+  lock.acquire(stuck);
+  lock.release();
+  Peer second(peer_arguments());
+  ASSERT_EQ(second.ask("acquire"), "held");
+  ::kill(std::stoi(second.ask("hand_to_child")), SIGKILL);
+  EXPECT_EQ(second.ask("drop"), "dropped");
+  lock.acquire(stuck);
+}
+
+TEST_P(KernelFiles, a_hold_of_a_strangers_file_is_handed_over_and_nothing_is_written) {
+  write_file(path_, "somebody else's\n");
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  const pid_t child = std::stoi(peer.ask("hand_to_child"));
+  peer.kill();
+  KernelFileLock lock(path_, options());
+  EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
+  EXPECT_TRUE(lock.holder().value().foreign);
+  ::kill(child, SIGKILL);
+  lock.acquire(stuck);
+  EXPECT_EQ(read_file(path_), "somebody else's\n");
+}
+
 TEST_P(KernelFiles, a_hold_is_not_handed_to_a_child_without_a_guard) {
   KernelFileLock lock(path_, options());
   lock.acquire();
   EXPECT_EQ(code_of([&] { lock.hand_over(::getpid()); }), std::errc::operation_not_supported);
+  constexpr std::int64_t nobody = std::int64_t{1} << 23;  // above every pid that Linux gives out (proc(5), pid_max)
+  EXPECT_EQ(code_of([&] { lock.hand_over(nobody); }), std::errc::no_such_process);
 }
 
 // A process that is nobody's child: it must not outlive the test, whatever becomes of it.
@@ -318,6 +430,50 @@ TEST_P(KernelFiles, whoever_locks_the_whole_file_by_fcntl_is_respected_by_scheme
   // The record that stands there still is not the holder's.
   EXPECT_TRUE(lock.holder().value().foreign);
   ::close(descriptor);
+}
+
+TEST_P(KernelFiles, whoever_reads_the_whole_file_by_fcntl_is_a_reader_of_scheme_kernel) {
+  if (GetParam().scheme != "kernel") return;
+  KernelFileLock lock(path_, options());
+  lock.acquire();
+  lock.release();
+  const int descriptor = ::open(path_.c_str(), O_RDWR | O_CLOEXEC);
+  struct flock whole = {};
+  whole.l_type = F_RDLCK;
+  whole.l_whence = SEEK_SET;
+  ASSERT_EQ(::fcntl(descriptor, F_OFD_SETLK, &whole), 0);
+  EXPECT_TRUE(lock.try_lock_shared());
+  lock.unlock_shared();
+  EXPECT_FALSE(lock.try_lock());
+  // Nobody can tell whether one of ours is upgradable.
+  EXPECT_FALSE(lock.try_lock_upgrade());
+  // The second look: at UPGRADING, and then whether it is the whole file.
+  in_.system().before = [looks = 0](os::Call call) mutable {
+    return call == os::Call::lock_seen && ++looks == 2 ? EIO : 0;
+  };
+  EXPECT_EQ(code_of([&] { lock.acquire(Mode::shared, 0s); }), std::errc::io_error);
+  in_.system().before = nullptr;
+  ::close(descriptor);
+  EXPECT_TRUE(lock.try_lock_upgrade());
+}
+
+TEST_P(KernelFiles, a_record_without_a_number_names_nobody) {
+  Peer peer(peer_arguments());
+  ASSERT_EQ(peer.ask("acquire"), "held");
+  claim::Record record;
+  ASSERT_EQ(claim::parse(read_file(path_), record), claim::Reading::record);
+  record.number = 0;
+  write_file(path_, claim::format(record));
+  KernelFileLock lock(path_, options());
+  EXPECT_TRUE(lock.holder().value().foreign);
+}
+
+TEST_P(KernelFiles, a_file_longer_than_any_record_is_a_strangers) {
+  const std::string precious = "lockfile 1\n" + std::string(claim::longest_record, 'x');
+  write_file(path_, precious);
+  KernelFileLock lock(path_, options());
+  lock.acquire();
+  EXPECT_EQ(read_file(path_), precious);
 }
 
 // Two readers come, and have read the same record; the first one writes its own, and is gone before the second one

@@ -352,11 +352,6 @@ class KernelFreeWait final : public FreeWait {
  public:
   explicit KernelFreeWait(KernelFileScheme& scheme) : scheme_(scheme) {}
 
-  std::optional<Blocked> withdraw() noexcept override {
-    file_.reset();
-    return std::nullopt;
-  }
-
  private:
   Step look() override {
     const auto directory = scheme_.resolve();

@@ -239,7 +239,7 @@ KernelFile::Content KernelFile::read(claim::Record& record) {
 }
 
 bool KernelFile::name_holder(const claim::Record& before, claim::Record& record) {
-  if (!has_record_ || !writable_ || !has_bytes()) return false;
+  if (!writable_ || !has_bytes()) return false;
   if (record.mode != Mode::exclusive && before.number != 0) {
     // There is room for one name. The one that stands there is as good as ours.
     const auto named = system().lock_seen(file_.get(), kernel_name_byte(before.number));
