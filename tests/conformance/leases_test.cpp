@@ -269,6 +269,11 @@ TEST_P(Leases, a_thread_that_follows_another_has_one_of_its_own) {
   FileLock lock(path(), leased());
   lock.acquire();
   const Holder first = lock.holder().value();
+  std::atomic<bool> waits = false;
+  in_.system().before = [&](os::Call call) {
+    if (call == os::Call::wait) waits = true;
+    return 0;
+  };
   std::thread next = thread([&] {
     lock.acquire(stuck);
     EXPECT_EQ(lock.lease_left(), ttl);
@@ -276,9 +281,11 @@ TEST_P(Leases, a_thread_that_follows_another_has_one_of_its_own) {
     EXPECT_FALSE(second.nonce == first.nonce && second.number == first.number);
     lock.release();
   });
+  while (!waits) std::this_thread::yield();
   pass(ttl / 2);
   lock.release();
   next.join();
+  in_.system().before = nullptr;
 }
 
 TEST_P(Leases, a_renewal_finds_that_the_hold_was_broken) {

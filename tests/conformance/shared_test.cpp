@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
+#include <utility>
 
 namespace lockfile::testing {
 namespace {
@@ -40,6 +42,32 @@ LOCKFILE_FOR_BREAKABLE_SCHEMES(ReadersFiles);
 
 #define IF_SHARED \
   if (told_) return
+
+// The reply may be wrong as well, and the group stand.
+TEST_P(ReadersFiles, do_not_fail_when_the_way_in_is_said_to_be_gone) {
+  IF_SHARED;
+  for (const int error : {ENOENT, ESTALE}) {
+    Peer one(peer_arguments());
+    Peer two(peer_arguments());
+    ASSERT_EQ(one.ask("share 0"), "held");
+    ASSERT_EQ(two.ask("share 0"), "held");
+    TestLock lock(path(), options());
+    EXPECT_TRUE(lock.try_lock_shared());  // so that what the file system can do has been tried out
+    lock.unlock_shared();
+    TestLock another(path(), options());
+    in_.system().before = [error, refused = false](os::Call call) mutable {
+      const bool enters = call == os::Call::link || call == os::Call::rename_new;
+      return enters && !std::exchange(refused, true) ? error : 0;
+    };
+    const std::error_code code = code_of([&] { another.acquire(Mode::shared, 0s); });
+    in_.system().before = nullptr;
+    EXPECT_TRUE(!code || code == errc::already_locked) << code.message();
+    EXPECT_EQ(another.i_am_locking(), !code);
+    if (!code) another.release();
+    EXPECT_TRUE(another.try_lock_shared());
+    another.unlock_shared();
+  }
+}
 
 TEST_P(Readers, are_together_and_keep_writers_out) {
   IF_SHARED;

@@ -1,6 +1,9 @@
 // The laws of upgradable holds: one beside the readers, that becomes the writer and a reader again without a gap.
 #include "conformance/fixture.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <cmath>
 #include <csignal>
@@ -183,6 +186,53 @@ TEST_P(Upgrades, who_waited_behind_an_upgrade_that_is_given_up_enters) {
   stop.request_stop();
   upgrades.join();
   EXPECT_EQ(behind.answer(), "held");
+  EXPECT_TRUE(lock.i_am_locking());
+}
+
+TEST_P(Upgrades, an_upgrade_ends_when_another_thread_of_this_identity_releases_the_hold) {
+  IF_UPGRADABLE;
+  std::atomic<bool> waits = false;
+  FileLock lock(path(), Options{.threaded = false, .scheme = options().scheme});
+  lock.lock_upgrade();
+  Peer reader(peer_arguments());
+  ASSERT_EQ(reader.ask("share 0"), "held");
+  in_.system().before = [&](os::Call call) {
+    if (call == os::Call::wait) waits = true;
+    return 0;
+  };
+  std::thread upgrades = thread([&] {
+    const std::error_code code = code_of([&] { lock.upgrade(stuck); });
+    EXPECT_TRUE(code == errc::not_locked || code == errc::not_my_lock)
+        << code.message();  // by whether the reader is in
+  });
+  while (!waits) std::this_thread::yield();
+  lock.release();
+  // It looks again when the reader has left, at the latest.
+  EXPECT_EQ(reader.ask("release"), "released");
+  upgrades.join();
+  in_.system().before = nullptr;
+  EXPECT_TRUE(lock.waiters().empty());
+  EXPECT_EQ(reader.ask("acquire 0"), "held");
+}
+
+TEST_P(Upgrades, a_place_in_line_for_an_upgrade_is_none_of_a_child_that_is_forked_meanwhile) {
+  if (!is_memory(GetParam())) return;  // elsewhere an upgrade waits in no line
+  FileLock lock(path(), Options{.threaded = false, .scheme = options().scheme});
+  lock.lock_upgrade();
+  Peer reader(peer_arguments());
+  ASSERT_EQ(reader.ask("share 0"), "held");
+  std::thread upgrades = thread([&] { EXPECT_NO_THROW(lock.upgrade(stuck)); });
+  while (lock.waiters().empty()) std::this_thread::yield();
+  const pid_t child = fork();
+  if (child == 0) {
+    InVariant anew(GetParam());
+    ::_exit(lock.i_am_locking() ? 1 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(reader.ask("release"), "released");
+  upgrades.join();
   EXPECT_TRUE(lock.i_am_locking());
 }
 

@@ -171,7 +171,8 @@ class LinedAttempt final : public Attempt {
   //   R:                                                        leaves   the sign: tells those who were passed
   Step upgrade_in_line() noexcept {
     try {
-      constexpr int rounds = 8;  // each further one needs somebody to have taken the line away
+      // Each further one needs somebody to have taken the line away. That they come to an end is not reached by tests.
+      constexpr int rounds = 8;
       for (int i = 0;; ++i) {
         if (turn_) turn_->seat().fifo().drain();
         Step step = inner_->convert(Mode::exclusive);

@@ -95,7 +95,7 @@ Step LockFileAttempt::step_before_line() noexcept {
 // Needs no memory: whoever comes next finds the mark in what stands, if anything does, and removes it.
 os::Status LockFileAttempt::give_up_claim() noexcept {
   may_stand_ = false;
-  if (!claim_) return 0;
+  if (!claim_) return 0;  // lost just now, and no memory to say so; not reached by tests: two troubles
   const os::Status marked = claim_->give_up();
   lose_claim();
   return marked;
@@ -250,7 +250,7 @@ std::optional<Step> LockFileAttempt::go_in(const Look& look, const claim::Remova
     case claim::Removal::Result::removed:
       return held_by_us(failed);
     case claim::Removal::Result::changed:
-      if (claim_->cleared()) lose_claim();
+      if (claim_->cleared()) lose_claim();  // as above; not reached by tests
       changed = true;
       return std::nullopt;
     case claim::Removal::Result::in_turn:
@@ -318,7 +318,8 @@ LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
   const int at = claim_->directory().descriptor();
   os::Status error = system().rename_new(at, claim_->directory_name().c_str(), at, word_name());
   if (error == ENOENT && !claim_->directory().local()) {
-    // The reply may have been lost, and the retry not found what had been moved.
+    // The reply may have been lost, and the retry not found what had been moved. That this look is refused as well is
+    // not reached by tests: two troubles.
     const auto moved = claim_->directory().refers_to(word_name(), claim_->directory_info());
     if (moved.ok() && moved.value) error = 0;
   }
@@ -362,7 +363,7 @@ LockFileAttempt::Published LockFileAttempt::publish_marked(Failed& failed) {
   if ((info.value.mode & os::sticky) == 0) {
     if (made != 0) return Published::no;
     // Ours without a mark: either the file system keeps none (then nobody takes an empty directory over, and our mkdir
-    // is the proof), or it is a plain locker's by now.
+    // is the proof), or it is a plain locker's by now, which is not reached by tests: that one comes between two calls.
     const std::string trial = scheme_.names_.side(claim_->record().nonce, claim::suffix::trial);
     const auto stay = claim::marks_stay(directory, trial.c_str());
     if (!stay.ok()) return own_name_refused(stay.error, failed);

@@ -74,7 +74,7 @@ Step LockFileAttempt::answer(Conversion made) {
       return Granted{};
     case Conversion::Result::kept_up:
       return waits_.blocked_by(*word_, *made.look);
-    case Conversion::Result::again:
+    case Conversion::Result::again:  // W changed at each of several looks; not reached by tests, but in the simulator
     case Conversion::Result::in_turn:
       return waits_.in_turn(system(), {});
     case Conversion::Result::lost:
@@ -97,7 +97,7 @@ Step LockFileAttempt::try_upgrade() {
       // Upgradable again. Where even that is refused it keeps more out than it need, and is tried again.
       (void)word_->downgrade(*claim_, held_, Mode::upgradable, scheme_.terms_.access);
       if (taken.again) return waits_.in_turn(system(), {});
-      return Failed{os::code_of(taken.error), std::move(taken.what), {}};  // not reached by tests, but in the simulator
+      return Failed{os::code_of(taken.error), std::move(taken.what), {}};
     }
     granted->fence = taken.number;
   }
