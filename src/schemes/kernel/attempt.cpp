@@ -234,6 +234,8 @@ Step KernelAttempt::try_convert(Mode to) {
                   "flock(2) gives a lock up before it takes it in another mode",
                   {}};
   }
+  // None: in a forked child, which has let go of the hold before it asks for more; not reached by tests, here and
+  // below.
   if (file_->descriptor() < 0 || !file_->descriptor_is_ours()) return Failed{errc::not_my_lock, {}, {}};
   const os::Status refused = to == Mode::exclusive ? file_->upgrade() : file_->downgrade(request_.mode, to);
   const auto still = file_->still_there();

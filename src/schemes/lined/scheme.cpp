@@ -209,7 +209,7 @@ class LinedAttempt final : public Attempt {
   // The queue in which we stand now; null: there is none to stand in. `found`: it, if it has just been looked for.
   claim::Queue* line_up(claim::Queue* found = nullptr, claim::Queue::Born born = claim::Queue::Born::standing) {
     const auto directory = scheme_.inner_->directory();
-    if (!directory) return nullptr;
+    if (!directory) return nullptr;  // not reached by tests: whoever lines up has looked at the lock
     auto seat = scheme_.take_seat(directory);
     if (!seat) return nullptr;
     claim::Queue* const queue =
