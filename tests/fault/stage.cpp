@@ -154,27 +154,31 @@ bool Stage::a_dead_one_holds(Mode mode) {
 void Stage::other_ends_when_waited_for(Ends how) {
   world_.on_sleep = [this, how] {
     note_idle_sleep();
-    if (!others_) return false;
-    const Calm calm(*this);
-    if (how == Ends::dies) other_.die();
-    other_.enter();
-    others_.reset();  // releases, or only closes
-    if (held_ == Held::by_other) held_ = how == Ends::dies ? Held::by_dead : Held::no;
-    dead_left_ = how == Ends::dies;
-    return true;
+    return other_ends(how);
   };
+}
+
+// Has it?
+bool Stage::other_ends(Ends how) {
+  if (!others_) return false;
+  const Calm calm(*this);
+  if (how == Ends::dies) other_.die();
+  other_.enter();
+  others_.reset();  // releases, or only closes
+  if (held_ == Held::by_other) held_ = how == Ends::dies ? Held::by_dead : Held::no;
+  dead_left_ = how == Ends::dies;
+  return true;
 }
 
 void Stage::line_goes_when_waited_for() {
   if (!is_memory(*setting_.variant)) return other_ends_when_waited_for(Ends::releases);
   world_.on_sleep = [this, sleeps = 0]() mutable {
-    const Calm calm(*this);
-    if (++sleeps > 2) {
-      other_ends_when_waited_for(Ends::releases);
-      return false;
-    }
+    constexpr int before_the_line = 1;
+    constexpr int in_line = 2;
+    if (++sleeps == before_the_line) return false;
+    if (sleeps > in_line + 1) return other_ends(Ends::releases);
     for (const std::string& each : names_in(directory_)) {
-      if (each.ends_with(sleeps == 1 ? ".line" : ".wake")) std::filesystem::remove(directory_ + "/" + each);
+      if (each.ends_with(sleeps == in_line ? ".line" : ".wake")) std::filesystem::remove(directory_ + "/" + each);
     }
     return false;
   };

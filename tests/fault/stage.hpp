@@ -127,6 +127,7 @@ class Stage {
   void expect_number();
   void check_conversion(std::error_code code);
   void expect_no_reader();
+  bool other_ends(Ends how);
   void other_leaves();
   void the_one_in_line_leaves();
   [[nodiscard]] std::error_code bystander_tries();
