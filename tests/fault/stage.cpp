@@ -177,6 +177,7 @@ void Stage::line_goes_when_waited_for() {
     constexpr int in_line = 2;
     if (++sleeps == before_the_line) return false;
     if (sleeps > in_line + 1) return other_ends(Ends::releases);
+    const Calm calm(*this);
     for (const std::string& each : names_in(directory_)) {
       if (each.ends_with(sleeps == in_line ? ".line" : ".wake")) std::filesystem::remove(directory_ + "/" + each);
     }
@@ -379,6 +380,7 @@ void Stage::check_conversion(std::error_code code) {
     count_ = 0;
     held_ = Held::no;
     other_leaves();
+    the_one_in_line_leaves();
     if (!deceived()) expect_obtainable("after a hold was lost");
     return;
   }

@@ -548,7 +548,7 @@ std::error_code LockFileAttempt::end_hold() noexcept {
   } catch (const std::bad_alloc&) {
     // Nothing has been removed until here. So whether it is ours can still be told, and the mark ends it.
     const auto still = word_->still_held(*claim_, held_);
-    ending.lost = still.ok() && !still.value;
+    ending.lost = still.ok() && !still.value;  // true: not reached by tests, for that is found without memory
     const os::Status marked = give_up_claim();
     ending.error = still.ok() ? marked : still.error;
   }
