@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 
 namespace lockfile::claim {
@@ -89,7 +90,12 @@ Line::State Line::open(const std::shared_ptr<Directory>& directory, const std::s
     system.unmap(std::exchange(mapped_, nullptr), words);
     return State::damaged;  // by one who kept magic and size; not reached by tests
   }
-  queue_.emplace(system, mapped_ + header_words);
+  try {
+    queue_.emplace(system, mapped_ + header_words);
+  } catch (const std::bad_alloc&) {
+    close();  // else what is mapped would be taken for a queue
+    throw;
+  }
   return State::usable;
 }
 

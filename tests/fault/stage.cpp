@@ -170,9 +170,9 @@ bool Stage::other_ends(Ends how) {
   return true;
 }
 
-void Stage::line_goes_when_waited_for() {
+void Stage::line_goes_when_waited_for(bool makes_another) {
   if (!is_memory(*setting_.variant)) return other_ends_when_waited_for(Ends::releases);
-  world_.on_sleep = [this, sleeps = 0]() mutable {
+  world_.on_sleep = [this, makes_another, sleeps = 0]() mutable {
     constexpr int before_the_line = 1;
     constexpr int in_line = 2;
     if (++sleeps == before_the_line) return false;
@@ -181,6 +181,7 @@ void Stage::line_goes_when_waited_for() {
     for (const std::string& each : names_in(directory_)) {
       if (each.ends_with(sleeps == in_line ? ".line" : ".wake")) std::filesystem::remove(directory_ + "/" + each);
     }
+    if (sleeps == in_line && makes_another) one_stands_in_line();
     return false;
   };
 }
@@ -771,16 +772,20 @@ void play_upgrade_beside_a_reader(Stage& stage) {
 }
 
 // It looks again, and lines up again.
-void play_upgrade_robbed_of_its_line(Stage& stage) {
+void play_upgrade_in_a_line_that_goes(Stage& stage, bool another_is_made) {
   stage.other_reads();
   stage.open();
-  stage.line_goes_when_waited_for();
+  stage.line_goes_when_waited_for(another_is_made);
   stage.begin();
   if (!stage.acquire(0s, Mode::upgradable)) return;
   stage.upgrade(for_ever);
   stage.release();
   stage.drop();
 }
+
+void play_upgrade_robbed_of_its_line(Stage& stage) { play_upgrade_in_a_line_that_goes(stage, false); }
+
+void play_upgrade_whose_line_is_another(Stage& stage) { play_upgrade_in_a_line_that_goes(stage, true); }
 
 void play_upgrade_beside_a_dying_reader(Stage& stage) {
   stage.other_reads();
@@ -1032,6 +1037,7 @@ std::span<const Scenario> scenarios() {
       Scenario{"fenced_upgrade", play_fenced_upgrade, true},
       Scenario{"upgrade_beside_a_reader", play_upgrade_beside_a_reader},
       Scenario{"upgrade_robbed_of_its_line", play_upgrade_robbed_of_its_line},
+      Scenario{"upgrade_whose_line_is_another", play_upgrade_whose_line_is_another},
       Scenario{"upgrade_beside_a_dying_reader", play_upgrade_beside_a_dying_reader},
       Scenario{"release_beside_one_who_joined", play_release_beside_one_who_joined},
       Scenario{"upgrade_beside_one_who_joined", play_upgrade_beside_one_who_joined},

@@ -69,8 +69,8 @@ class Stage {
   enum class Ends : std::uint8_t { releases, dies };
   void other_ends_when_waited_for(Ends how);
   /// So that somebody removes first the line and then the FIFOs when the subject sleeps, and the other lets go then.
-  /// Only of memory, where who upgrades stands in line.
-  void line_goes_when_waited_for();
+  /// Only of memory, where who upgrades stands in line. `makes_another`: and a fourth one makes a line at once.
+  void line_goes_when_waited_for(bool makes_another);
   /// A fourth one stands in line, where there is one, and does nothing more until the subject has been there.
   void one_stands_in_line();
   /// Other users may make names in the directory, so readers do without what the kernel keeps from them.
