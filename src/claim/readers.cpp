@@ -274,8 +274,7 @@ Removal Word::join_lone_reader(const Look& look, Claim& claim, Access access, He
 // The group that W names, if the claim has an entry there; empty: it has none.
 os::Result<std::string> Word::group_of(const Claim& claim) const {
   const Look look = this->look(nullptr, nullptr, Into::word);
-  if (look.state == Look::State::failed) return {{}, look.error};
-  if (!look.group) return {};
+  if (!look.group) return {{}, look.state == Look::State::changing ? 0 : look.error};
   const auto in = directory_->refers_to(entry_path(look.group->directory, claim.record()).c_str(), claim.info());
   if (!in.ok()) return {{}, in.error};
   return {in.value ? look.group->directory : std::string(), 0};

@@ -96,12 +96,21 @@ bool Word::upgrade_seen(int file) const noexcept {
   return locked.ok() && locked.value;
 }
 
-// Not so where the byte is locked by a copy of a dead one's descriptor.
+// Not so where the byte is locked by a copy of a dead one's descriptor. Whoever upgrades steps out of D and in again
+// while others read, and a look that falls in between does not find it: looked at once more.
+//   upgrader:           own entry out   rmdir(D): refused   own entry in
+//   newcomer: UPGRADE                 lists D: nobody                    REMOVE is free     comes in   <- in its way
 bool Word::is_upgrading(const Look& seen, const KnownProcesses* known, Look& look) const {
-  if (!upgrade_seen(seen.file.get())) return false;
-  look = this->look(nullptr, known);
-  const bool same = look.state == Look::State::held && look.group && look.group->directory == seen.group->directory;
-  return same && !look.foreign && narrow_to_upgradable(look);
+  constexpr int looks = 4;
+  bool outside = false;
+  for (int i = 0; i < looks && upgrade_seen(seen.file.get()); ++i) {
+    look = this->look(nullptr, known);
+    const bool same = look.group && look.group->directory == seen.group->directory;
+    outside = same && look.state == Look::State::changing && look.foreign;
+    if (!outside && (!same || look.state != Look::State::held || look.foreign)) return false;
+    if (!outside && narrow_to_upgradable(look)) return true;
+  }
+  return outside;
 }
 
 bool Word::can_be_upgradable() const {

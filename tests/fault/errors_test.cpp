@@ -3,8 +3,9 @@
 //
 // At each place some of the numbers take their turn, so that each number of each call is tried in every setting. Two
 // settings that make the very same calls are one. LOCKFILE_FAULTS=every in the environment: every number at every place
-// in every setting, which takes some minutes; LOCKFILE_FAULTS=sample, and in builds with sanitizers: one fault at each
-// place. A failure names the life that it was: LOCKFILE_FAULTS='life 12 5 once' lives it again alone.
+// in every setting, which takes some minutes; LOCKFILE_FAULTS=sample, in builds with sanitizers, and in settings that
+// lack a call that another one makes: one fault at each place. A failure names the life that it was:
+// LOCKFILE_FAULTS='life 12 5 once' lives it again alone.
 #include "fault/stage.hpp"
 #include "support/sanitizers.hpp"
 
@@ -258,7 +259,8 @@ class Faults : public Lives {
     return given != nullptr ? given : (one_call_in > 1 ? "sample" : "");
   }
   const bool every_ = wanted() == "every";
-  const bool sample_ = wanted() == "sample";
+  const bool sample_ =
+      wanted() == "sample" || (wanted().empty() && GetParam().name.find("_without_") != std::string::npos);
 };
 
 FAULT_IN_EVERY_SETTING(Faults);

@@ -221,7 +221,10 @@ std::optional<Step> LockFileAttempt::enter_readers(Look& look, Failed& failed, b
   if (look.state != Look::State::held || look.foreign || look.own) return std::nullopt;
   if (look.group) {
     Look upgrading;
-    if (word_->is_upgrading(look, &waits_.known(), upgrading)) return waits_.blocked_by(*word_, upgrading);
+    if (word_->is_upgrading(look, &waits_.known(), upgrading)) {
+      if (upgrading.foreign) return waits_.in_turn(system(), {});  // stopped outside
+      return waits_.blocked_by(*word_, upgrading);
+    }
     if (request_.mode == Mode::upgradable) return enter_as_upgradable(look, failed, changed);
     const os::Status error = word_->join(look, *claim_, held_);
     if (error == 0) {
