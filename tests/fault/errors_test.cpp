@@ -226,8 +226,7 @@ class Faults : public Lives {
     } else {
       const std::vector<int> kinds = one_of_each_kind(call, turn);
       chosen.emplace_back(kinds[turn % kinds.size()], Reach::once);
-      chosen.emplace_back(kinds[(turn + kinds.size() / 2) % kinds.size()], Reach::once);
-      chosen.emplace_back(kinds[(turn + kinds.size() / 3) % kinds.size()], Reach::this_call_from_then_on);
+      chosen.emplace_back(kinds[(turn + kinds.size() / 2) % kinds.size()], Reach::this_call_from_then_on);
     }
     if (sample_) chosen = {chosen[turn % chosen.size()]};
     return chosen;
