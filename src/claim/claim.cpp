@@ -2,6 +2,7 @@
 #include "claim/claim.hpp"
 
 #include "claim/guard.hpp"
+#include "claim/judge.hpp"
 
 #include <cerrno>
 
@@ -23,21 +24,14 @@ std::uint32_t mode_for(Access access, os::FileType type) noexcept {
 
 Claim::Claim(std::shared_ptr<Directory> directory, const Names& names, const ClaimTerms& terms)
     : directory_(std::move(directory)), names_(names) {
-  const os::Identity& self = directory_->process().identity();
+  record_ = record_of(directory_->process().identity());
   record_.scheme = terms.scheme.empty() ? "link" : terms.scheme;
   record_.reason = terms.reason;
   record_.lease = terms.lease;
-  record_.boot = self.boot;
-  record_.host = self.host;
-  record_.pid_namespace = self.pid_namespace;
-  record_.time_namespace = self.time_namespace;
-  record_.pid = self.pid;
   Trial known;
   const bool guard_works = directory_->trials().find(*directory_, known) && known.guard_works;
   record_.guarded = guard_works && directory_->local();
   record_.reaches = guard_works && !directory_->local() && directory_->locks_reach();
-  record_.start = self.start;
-  record_.program = self.program;
 }
 
 Claim::Made Claim::make(std::shared_ptr<Directory> directory, const Names& names, const ClaimTerms& terms) {
@@ -124,11 +118,9 @@ Claim::Tried Claim::make_unnamed(std::uint32_t mode, Access access, os::Status& 
   }
   name_ = std::move(name);
   if (error == EEXIST) {
-    // The reply was lost, and the retry met our own success; or it is somebody else's. (That it cannot be looked at
-    // after that is not reached by tests.)
-    const auto info = system().stat(file_.get());
-    const auto same = directory_->refers_to(name_.c_str(), info.value);
-    if (info.ok() && same.ok() && same.value) return Tried::made;
+    // Where the file cannot be looked at it counts as somebody else's.
+    const os::FileInfo file = system().stat(file_.get()).value;
+    if (directory_->arrived(error, directory_->descriptor(), name_.c_str(), file) == 0) return Tried::made;
     name_.clear();
     return Tried::again;
   }
@@ -278,9 +270,7 @@ os::Status Claim::give_up() noexcept {
 }
 
 os::Status Claim::arrived(os::Status error, int at, const char* name) const noexcept {
-  if (error != EEXIST && error != ENOENT) return error;
-  const auto there = directory_->refers_to(at, name, *info_);  // else somebody planted something, or removed ours
-  return there.ok() && there.value ? 0 : error;
+  return directory_->arrived(error, at, name, *info_);
 }
 
 os::Status Claim::enter_directory(Access access) noexcept {

@@ -103,8 +103,7 @@ class Claim {
   /// The name of the kept directory; empty: the claim is a file beside W.
   [[nodiscard]] const std::string& directory_name() const noexcept { return directory_name_; }
   [[nodiscard]] const os::FileInfo& directory_info() const noexcept { return directory_info_; }
-  /// What a call is to be taken for that has given the claim's file that name and answered `error`: 0 also where the
-  /// reply to it was lost, and its retry met its own success.
+  /// `Directory::arrived` of the claim's file.
   [[nodiscard]] os::Status arrived(os::Status error, int at, const char* name) const noexcept;
   /// The claim is W itself, or sits in W/holder, and has no name of its own beside W.
   void set_moved_into_word() noexcept { name_.clear(); }

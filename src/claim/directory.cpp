@@ -92,6 +92,12 @@ os::Result<bool> Directory::refers_to(int at, const char* name, const os::FileIn
   return {now.value.same_inode(inode), 0};
 }
 
+os::Status Directory::arrived(os::Status error, int at, const char* name, const os::FileInfo& inode) const noexcept {
+  if (error != EEXIST && error != ENOENT) return error;
+  const auto there = refers_to(at, name, inode);  // else somebody planted something, or removed ours
+  return there.ok() && there.value ? 0 : error;
+}
+
 os::Status take_apart(const Directory& directory, const char* name) noexcept {
   os::System& system = directory.system();
   const int at = directory.descriptor();

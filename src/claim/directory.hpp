@@ -61,6 +61,11 @@ class Directory {
   [[nodiscard]] os::Result<bool> refers_to(const char* name, const os::FileInfo& inode) const noexcept {
     return refers_to(descriptor(), name, inode);
   }
+  /// What a call is to be taken for that has given that inode the name and answered `error`: 0 also where it says that
+  /// the name is there already, or the old one not any more, and the name refers to the inode. Then the reply to it was
+  /// lost, and its retry met its own success.
+  [[nodiscard]] os::Status arrived(os::Status error, int at, const char* name,
+                                   const os::FileInfo& inode) const noexcept;
 
  private:
   Directory(os::Process& process, os::File file, const os::FileInfo& info, os::FileSystem file_system);

@@ -78,6 +78,18 @@ const Watch* KnownProcesses::find(std::int64_t pid, std::uint64_t start) const n
   return nullptr;
 }
 
+Record record_of(const os::Identity& self) {
+  Record record;
+  record.boot = self.boot;
+  record.host = self.host;
+  record.pid_namespace = self.pid_namespace;
+  record.time_namespace = self.time_namespace;
+  record.pid = self.pid;
+  record.start = self.start;
+  record.program = self.program;
+  return record;
+}
+
 bool is_of_process(const Record& record, const os::Identity& self) noexcept {
   return record.pid == self.pid && (record.start == self.start || record.time_namespace != self.time_namespace);
 }

@@ -63,6 +63,8 @@ class KnownProcesses {
 };
 [[nodiscard]] ProcessesSeen see_processes(const os::Process& self, const Record& record, const KnownProcesses* known);
 
+/// Of that process, which has said no more yet.
+[[nodiscard]] Record record_of(const os::Identity& self);
 /// Did that very process write the record, as far as it can be told by pid and start? Only where its processes are
 /// visible.
 [[nodiscard]] bool is_of_process(const Record& record, const os::Identity& self) noexcept;

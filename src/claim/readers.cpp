@@ -243,11 +243,8 @@ Removal Word::join_lone_reader(const Look& look, Claim& claim, Access access, He
     if (the_same) {
       const std::string entry = entry_path(members, now);
       // By the name W: the reader's own name may have been cleared.
-      os::Status error = system().link(at, name(), at, entry.c_str());
-      if (error == EEXIST) {
-        const auto in = directory_->refers_to(entry.c_str(), look.info);
-        if (in.ok() && in.value) error = 0;  // a lost reply
-      }
+      os::Status error =
+          directory_->arrived(system().link(at, name(), at, entry.c_str()), at, entry.c_str(), look.info);
       if (error == 0) {
         error = put_group_over_word(prepared.value, counter, claim, members);
         if (error != 0) (void)system().unlink(at, entry.c_str());

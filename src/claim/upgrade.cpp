@@ -105,10 +105,11 @@ bool Word::is_upgrading(const Look& seen, const KnownProcesses* known, Look& loo
   bool outside = false;
   for (int i = 0; i < looks && upgrade_seen(seen.file.get()); ++i) {
     look = this->look(nullptr, known);
-    const bool same = look.group && look.group->directory == seen.group->directory;
-    outside = same && look.state == Look::State::changing && look.foreign;
-    if (!outside && (!same || look.state != Look::State::held || look.foreign)) return false;
-    if (!outside && narrow_to_upgradable(look)) return true;
+    if (!look.group || look.group->directory != seen.group->directory) return false;
+    outside = look.state == Look::State::changing && look.foreign;
+    if (outside) continue;
+    if (look.state != Look::State::held || look.foreign) return false;
+    if (narrow_to_upgradable(look)) return true;
   }
   return outside;
 }

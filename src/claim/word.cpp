@@ -171,8 +171,8 @@ Judgement Word::judge_record(Look& look, Reading reading, const KnownProcesses* 
 // inode that is open here, and its nonce begins with a hash of the boot id of its maker.
 bool Word::name_of_earlier_boot(const Look& look) const {
   const auto names = system().list(directory_->descriptor());
-  if (!names.ok())
-    return false;  // not reached by tests: of an earlier boot, and beside a directory that cannot be read
+  // Not reached by tests: of an earlier boot, and beside a directory that cannot be read.
+  if (!names.ok()) return false;
   return std::any_of(names.value.begin(), names.value.end(), [&](const std::string& each) {
     const auto side = parse_side_name(each);
     const bool of_a_word = side && (side->suffix.empty() || side->suffix.ends_with(suffix::group));

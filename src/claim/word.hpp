@@ -192,7 +192,8 @@ class Word {
   [[nodiscard]] bool narrow_to_upgradable(Look& look) const;
   /// Is UPGRADE of that group's file locked?
   [[nodiscard]] bool upgrade_seen(int file) const noexcept;
-  /// Does the upgradable reader of the group wait for the others to leave? Then `look` is narrowed to it.
+  /// Does the upgradable reader of the group wait for the others to leave? Then `look` is narrowed to it, or foreign:
+  /// it has stepped out.
   [[nodiscard]] bool is_upgrading(const Look& seen, const KnownProcesses* known, Look& look) const;
   /// Do byte locks keep all apart who may come here, and so two upgradable readers?
   [[nodiscard]] bool can_be_upgradable() const;

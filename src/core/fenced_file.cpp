@@ -211,11 +211,7 @@ class Writer {
     }
     if (const os::Status error = system().sync(file.get())) return error;
     os::Status error = system().rename(at(), fresh.c_str(), at(), name_.c_str());
-    if (error == ENOENT) {  // the reply may have been lost, and the retry found the work done
-      const auto ours = system().stat(file.get());
-      const auto moved = ours.ok() ? directory_->refers_to(name_.c_str(), ours.value) : os::Result<bool>{false, 0};
-      if (moved.ok() && moved.value) error = 0;
-    }
+    if (error == ENOENT) error = directory_->arrived(error, at(), name_.c_str(), system().stat(file.get()).value);
     if (error != 0) return error;
     new_stands_ = false;
     return directory_->sync();

@@ -24,8 +24,8 @@ bool wait_for_socket(int descriptor, Ready what, std::chrono::steady_clock::time
     const auto left = std::chrono::ceil<milliseconds>(until - std::chrono::steady_clock::now());
     const int ready =
         poll_once(descriptor, what, static_cast<int>(std::clamp<milliseconds::rep>(left.count(), 0, 1000)));
-    if (ready > 0 || (ready < 0 && errno != EINTR))
-      return true;  // an error is the library's to find; not reached by tests
+    // An error is the library's to find; not reached by tests.
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
     if (left.count() <= 0) return false;
   }
 }

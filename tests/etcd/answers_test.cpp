@@ -190,6 +190,18 @@ class EtcdAnswers : public ::testing::Test {
     return session.begin(putting, lease, event, stuck, etcd::Session::How::later);
   }
 
+  // A watch that the member begins when it is asked for the second time.
+  void watch_with_a_second_token(Answers& member) {
+    client_.run([&] {
+      const auto session = this->session(member);
+      const auto lease = lease_of_session(*session);
+      auto watching = session->watch("a", "", false, 1, lease, event());
+      member.wait_for("Watch", 2);
+      EXPECT_EQ(member.asked("Authenticate"), 2U);
+      session->end_watch(watching);
+    });
+  }
+
   // A key of a process of this client's host that has ended.
   [[nodiscard]] std::string dead_key() {
     const pid_t child = ::fork();
@@ -761,28 +773,14 @@ TEST_F(EtcdAnswers, a_renewal_whose_token_is_refused_is_asked_for_with_another) 
 TEST_F(EtcdAnswers, a_watch_whose_token_is_refused_is_begun_with_another) {
   const AsUser user;
   Answers member({{"Watch", {always(Code::UNAUTHENTICATED), always(field(2, 1) + field(3, 1))}}});
-  client_.run([&] {
-    const auto session = this->session(member);
-    const auto lease = lease_of_session(*session);
-    auto watching = session->watch("a", "", false, 1, lease, event());
-    member.wait_for("Watch", 2);
-    EXPECT_EQ(member.asked("Authenticate"), 2U);
-    session->end_watch(watching);
-  });
+  watch_with_a_second_token(member);
 }
 
 TEST_F(EtcdAnswers, a_watch_that_is_not_permitted_is_begun_anew_with_another_token) {
   const AsUser user;
   // Of the first watch: ended. Its number is another one when it is begun anew.
   Answers member({{"Watch", {always(field(2, 1) + field(4, 1)), always(field(2, 2) + field(3, 1))}}});
-  client_.run([&] {
-    const auto session = this->session(member);
-    const auto lease = lease_of_session(*session);
-    auto watching = session->watch("a", "", false, 1, lease, event());
-    member.wait_for("Watch", 2);
-    EXPECT_EQ(member.asked("Authenticate"), 2U);
-    session->end_watch(watching);
-  });
+  watch_with_a_second_token(member);
 }
 
 TEST_F(EtcdAnswers, what_is_told_of_a_lost_lease_spares_the_next_one) {

@@ -3,6 +3,8 @@
 
 #include "support/free_port.hpp"
 
+#include "claim/judge.hpp"
+
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -276,16 +278,9 @@ std::thread Client::begin(std::function<void()> what) {
 }
 
 claim::Record record_of(const os::Identity& process) {
-  claim::Record record;
+  claim::Record record = claim::record_of(process);
   record.scheme = "etcd";
   record.nonce = "0123456789abcdef01234567";
-  record.boot = process.boot;
-  record.host = process.host;
-  record.pid_namespace = process.pid_namespace;
-  record.time_namespace = process.time_namespace;
-  record.pid = process.pid;
-  record.start = process.start;
-  record.program = process.program;
   return record;
 }
 

@@ -113,6 +113,27 @@ class MemoryOf : public ::testing::TestWithParam<Variant> {
     return code;
   }
 
+  void break_it() {
+    elsewhere([&] { EXPECT_TRUE(TestLock(path(), options()).break_lock()); });
+  }
+  // Each hold is lost before it is released.
+  void release_what_was_lost(const std::function<void()>& lose) {
+    TestLock lock(path(), options());
+    std::error_code code;
+    const auto begin = [&] {
+      lock.acquire(0s);
+      lose();
+    };
+    begin();
+    with_each_allocation_refused([&] { lock.release(code); },
+                                 [&](long at, bool /*refused*/) {
+                                   SCOPED_TRACE(at);
+                                   EXPECT_EQ(code, errc::not_locked);
+                                   begin();
+                                 });
+    lock.release(code);
+  }
+
   Scratch scratch_;
   InVariant in_{GetParam()};
 };
@@ -235,20 +256,7 @@ TEST_P(MemoryOf, a_look_or_break_that_is_missing_is_told) {
 }
 
 TEST_P(MemoryOf, a_release_of_what_was_broken_says_so_without_any) {
-  TestLock lock(path(), options());
-  std::error_code code;
-  const auto lose_it = [&] {
-    lock.acquire(0s);
-    elsewhere([&] { EXPECT_TRUE(TestLock(path(), options()).break_lock()); });
-  };
-  lose_it();
-  with_each_allocation_refused([&] { lock.release(code); },
-                               [&](long at, bool /*refused*/) {
-                                 SCOPED_TRACE(at);
-                                 EXPECT_EQ(code, errc::not_locked);
-                                 lose_it();
-                               });
-  lock.release(code);
+  release_what_was_lost([&] { break_it(); });
 }
 
 class MemoryOfMany : public MemoryOf {};
@@ -282,24 +290,13 @@ TEST_P(MemoryOfMany, units_that_is_missing_gives_all_of_them_or_none) {
 }
 
 TEST_P(MemoryOfMany, a_release_of_what_was_lost_says_so_without_any) {
-  TestLock lock(path(), options());
-  std::error_code code;
-  const auto lose_it = [&] {
-    lock.acquire(0s);
+  release_what_was_lost([&] {
     if (is_kernel(GetParam())) {
       std::filesystem::remove(path());
     } else {
-      elsewhere([&] { EXPECT_TRUE(TestLock(path(), options()).break_lock()); });
+      break_it();
     }
-  };
-  lose_it();
-  with_each_allocation_refused([&] { lock.release(code); },
-                               [&](long at, bool /*refused*/) {
-                                 SCOPED_TRACE(at);
-                                 EXPECT_EQ(code, errc::not_locked);
-                                 lose_it();
-                               });
-  lock.release(code);
+  });
 }
 
 // A hold that has ended is told as such, whatever it took.

@@ -36,6 +36,12 @@ class KernelFiles : public ::testing::TestWithParam<Variant> {
     return status;
   }
 
+  // It acquires, and hands its hold to a child: whose pid?
+  static pid_t child_that_holds(Peer& peer) {
+    EXPECT_EQ(peer.ask("acquire"), "held");
+    return std::stoi(peer.ask("hand_to_child"));
+  }
+
   Scratch scratch_;
   const std::string path_ = scratch_ / "a";
   InVariant in_{GetParam()};
@@ -244,8 +250,7 @@ TEST_P(KernelFiles, readers_share_and_a_writer_waits_for_the_last) {
 
 TEST_P(KernelFiles, a_hold_that_was_handed_over_lasts_until_the_child_has_ended) {
   Peer peer(peer_arguments());
-  ASSERT_EQ(peer.ask("acquire"), "held");
-  const pid_t child = std::stoi(peer.ask("hand_to_child"));
+  const pid_t child = child_that_holds(peer);
   peer.kill();
   KernelFileLock lock(path_, options());
   EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
@@ -257,8 +262,7 @@ TEST_P(KernelFiles, a_hold_that_was_handed_over_lasts_until_the_child_has_ended)
 
 TEST_P(KernelFiles, a_hold_that_was_handed_over_outlasts_its_lock_object_unless_the_child_has_ended) {
   Peer peer(peer_arguments());
-  ASSERT_EQ(peer.ask("acquire"), "held");
-  const pid_t child = std::stoi(peer.ask("hand_to_child"));
+  const pid_t child = child_that_holds(peer);
   EXPECT_EQ(peer.ask("drop"), "dropped");
   KernelFileLock lock(path_, options());
   EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);
@@ -266,8 +270,7 @@ TEST_P(KernelFiles, a_hold_that_was_handed_over_outlasts_its_lock_object_unless_
   lock.acquire(stuck);
   lock.release();
   Peer second(peer_arguments());
-  ASSERT_EQ(second.ask("acquire"), "held");
-  ::kill(std::stoi(second.ask("hand_to_child")), SIGKILL);
+  ::kill(child_that_holds(second), SIGKILL);
   EXPECT_EQ(second.ask("drop"), "dropped");
   lock.acquire(stuck);
 }
@@ -275,8 +278,7 @@ TEST_P(KernelFiles, a_hold_that_was_handed_over_outlasts_its_lock_object_unless_
 TEST_P(KernelFiles, a_hold_of_a_strangers_file_is_handed_over_and_nothing_is_written) {
   write_file(path_, "somebody else's\n");
   Peer peer(peer_arguments());
-  ASSERT_EQ(peer.ask("acquire"), "held");
-  const pid_t child = std::stoi(peer.ask("hand_to_child"));
+  const pid_t child = child_that_holds(peer);
   peer.kill();
   KernelFileLock lock(path_, options());
   EXPECT_EQ(code_of([&] { lock.acquire(0s); }), errc::already_locked);

@@ -31,6 +31,20 @@ class SQLiteHandOver : public ::testing::Test {
     }
   }
 
+  // Whoever waits gives up, and cannot take its place back: `other` writes.
+  void give_up_while_it_is_written(TestLock& lock, InVariant& process, Connection& other) {
+    std::stop_source stop;
+    std::thread waiter([&] {
+      process.enter();
+      EXPECT_EQ(code_of([&] { lock.acquire({for_ever, stop.get_token()}); }), errc::stopped);
+    });
+    expect_waiters(1);
+    other.ask("BEGIN IMMEDIATE");
+    stop.request_stop();
+    waiter.join();
+    other.ask("COMMIT");
+  }
+
   Scratch scratch_;
   InVariant in_{variant_named("sqlite")};
 };
@@ -166,18 +180,9 @@ TEST_F(SQLiteHandOver, that_comes_before_the_look_for_a_deadlock_is_none) {
 TEST_F(SQLiteHandOver, to_one_who_could_not_take_its_place_back_goes_on_to_the_next) {
   auto holder = peer();
   ASSERT_EQ(holder->ask("acquire"), "held");
-  Connection other(database());
   TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
-  std::stop_source stop;
-  std::thread waiter([&] {
-    in_.enter();
-    EXPECT_EQ(code_of([&] { lock.acquire({for_ever, stop.get_token()}); }), errc::stopped);
-  });
-  expect_waiters(1);
-  other.ask("BEGIN IMMEDIATE");
-  stop.request_stop();
-  waiter.join();
-  other.ask("COMMIT");
+  Connection other(database());
+  give_up_while_it_is_written(lock, in_, other);
   // From here on this process does nothing for a while.
   auto next = peer();
   next->tell("acquire");
@@ -191,18 +196,9 @@ TEST_F(SQLiteHandOver, to_one_who_could_not_take_its_place_back_is_taken_back_by
   InVariant mine(variant);
   auto holder = peer();
   ASSERT_EQ(holder->ask("acquire"), "held");
-  Connection other(database());
   TestLock lock(scratch_ / "a", {.scheme = "sqlite"});
-  std::stop_source stop;
-  std::thread waiter([&] {
-    mine.enter();
-    EXPECT_EQ(code_of([&] { lock.acquire({for_ever, stop.get_token()}); }), errc::stopped);
-  });
-  expect_waiters(1);
-  other.ask("BEGIN IMMEDIATE");
-  stop.request_stop();
-  waiter.join();
-  other.ask("COMMIT");
+  Connection other(database());
+  give_up_while_it_is_written(lock, mine, other);
   EXPECT_EQ(holder->ask("release"), "released");
   EXPECT_TRUE(lock.is_locked()) << "given to the place";
   // A transaction that comes to nothing leaves it as it is.

@@ -1,6 +1,7 @@
 // Looking at a lock, breaking it, and making attempts.
 #include "schemes/etcd/scheme.hpp"
 
+#include "claim/judge.hpp"
 #include "schemes/engines.hpp"
 #include "schemes/etcd/attempt.hpp"
 
@@ -61,20 +62,12 @@ std::string Scheme::new_key(Mode mode) const {
 
 std::string Scheme::new_value(const Request& request, const Lease& lease) const {
   os::Process& process = session_->process();
-  const os::Identity& self = process.identity();
-  claim::Record record;
+  claim::Record record = claim::record_of(process.identity());
   record.mode = request.mode;
   record.thread = request.thread;
   record.lease = lease.ttl;
   record.scheme = name();
   record.nonce = process.part<Sessions>().nonce();
-  record.boot = self.boot;
-  record.host = self.host;
-  record.pid_namespace = self.pid_namespace;
-  record.time_namespace = self.time_namespace;
-  record.pid = self.pid;
-  record.start = self.start;
-  record.program = self.program;
   record.reason = reason_;
   return value_of(record, std::chrono::system_clock::now());
 }

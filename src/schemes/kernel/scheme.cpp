@@ -100,18 +100,11 @@ claim::Record KernelFileScheme::new_record(const Request& request) {
   const os::Process& process = directory_->process();
   const os::Identity& self = process.identity();
   if (nonce_.empty()) nonce_ = claim::make_nonce(self.boot, process.system().random());
-  claim::Record record;
+  claim::Record record = claim::record_of(self);
   record.mode = request.mode;
   record.thread = request.thread;
   record.scheme = name();
   record.nonce = nonce_;
-  record.boot = self.boot;
-  record.host = self.host;
-  record.pid_namespace = self.pid_namespace;
-  record.time_namespace = self.time_namespace;
-  record.pid = self.pid;
-  record.start = self.start;
-  record.program = self.program;
   record.reason = reason_;
   return record;
 }

@@ -320,11 +320,8 @@ LockFileAttempt::Published LockFileAttempt::publish_mkdir(Failed& failed) {
   }
   const int at = claim_->directory().descriptor();
   os::Status error = system().rename_new(at, claim_->directory_name().c_str(), at, word_name());
-  if (error == ENOENT && !claim_->directory().local()) {
-    // The reply may have been lost, and the retry not found what had been moved.
-    const auto moved = claim_->directory().refers_to(word_name(), claim_->directory_info());
-    if (moved.ok() && moved.value) error = 0;  // refused as well: two troubles, not reached by tests
-  }
+  // Not of EEXIST: that is contention, and the look that follows it finds what is ours.
+  if (error == ENOENT) error = claim_->directory().arrived(error, at, word_name(), claim_->directory_info());
   if (error == 0) {
     held_ = {claim::Form::inside, claim_->directory_info(), {}};
     return Published::yes;

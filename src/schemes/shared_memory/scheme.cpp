@@ -1,6 +1,7 @@
 // The scheme: its file, its slots, looks and breaks.
 #include "schemes/shared_memory/scheme.hpp"
 
+#include "claim/judge.hpp"
 #include "claim/record_file.hpp"
 #include "schemes/shared_memory/attempt.hpp"
 
@@ -128,14 +129,8 @@ bool Scheme::is_own(std::uint64_t slot) const noexcept {
 claim::Record Scheme::new_record(std::int64_t thread) const {
   const os::Process& process = directory_->process();
   const os::Identity& self = process.identity();
-  claim::Record record;
+  claim::Record record = claim::record_of(self);
   record.nonce = claim::make_nonce(self.boot, process.system().random());
-  record.host = self.host;
-  record.pid_namespace = self.pid_namespace;
-  record.time_namespace = self.time_namespace;
-  record.pid = self.pid;
-  record.start = self.start;
-  record.program = self.program;
   record.reason = reason_;
   record.thread = thread;
   return record;
