@@ -3,7 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <chrono>
 #include <csignal>
+#include <cstdint>
+#include <cstdlib>
 
 namespace cli_test {
 namespace {
@@ -55,6 +62,48 @@ TEST(signals, end_a_stopped_command_too) {
   Peer peer(lockctl_start(here, {"run", "x", "--", "sh", "-c", "echo ready; kill -STOP $$; exit 0"}));
   ASSERT_EQ(peer.line(), "ready");
   peer.signal(SIGTERM);
+  EXPECT_EQ(peer.wait(), 128 + SIGTERM);
+}
+
+// Sends it this signal, and lets it go on up to the call kill(2) by which it passes it on.
+void stop_as_it_passes_on(const Peer& lockctl, int signal) {
+  const pid_t pid = lockctl.pid();
+  int status = 0;
+  ASSERT_EQ(::ptrace(PTRACE_SEIZE, pid, nullptr, PTRACE_O_TRACESYSGOOD), 0);
+  ASSERT_EQ(::ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr), 0);
+  ASSERT_EQ(::waitpid(pid, &status, __WALL), pid);
+  lockctl.signal(signal);
+  __ptrace_syscall_info call{};
+  do {
+    ASSERT_EQ(::ptrace(PTRACE_SYSCALL, pid, nullptr, nullptr), 0);
+    ASSERT_EQ(::waitpid(pid, &status, __WALL), pid);
+    ASSERT_TRUE(WIFSTOPPED(status) && WSTOPSIG(status) == (SIGTRAP | 0x80)) << status;
+    ASSERT_GT(::ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof call, &call), 0);
+  } while (call.op != PTRACE_SYSCALL_INFO_ENTRY || call.entry.nr != SYS_kill ||
+           call.entry.args[1] != static_cast<std::uint64_t>(signal));
+}
+
+bool stops(pid_t pid) {
+  const auto give_up = std::chrono::steady_clock::now() + stuck;
+  while (state_of(pid) != 'T' && std::chrono::steady_clock::now() < give_up) {
+  }
+  return state_of(pid) == 'T';
+}
+
+//   lockctl                               command
+//   has it stopped? no
+//                                         stops
+//   passes SIGTERM on
+//   has it stopped? yes: SIGCONT too      acts on SIGTERM
+TEST(signals, end_a_command_that_stops_as_they_are_passed_on) {
+  const Directory here;
+  Peer peer(lockctl_start(here, {"run", "x", "--", "sh", "-c", "echo $$; read go; kill -STOP $$; exit 0"}));
+  const pid_t command = std::atoi(peer.line().c_str());
+  ASSERT_GT(command, 0);
+  ASSERT_NO_FATAL_FAILURE(stop_as_it_passes_on(peer, SIGTERM));
+  peer.write("go\n");
+  EXPECT_TRUE(stops(command));
+  ASSERT_EQ(::ptrace(PTRACE_DETACH, peer.pid(), nullptr, nullptr), 0);
   EXPECT_EQ(peer.wait(), 128 + SIGTERM);
 }
 
