@@ -20,13 +20,12 @@ constexpr int rounds = 64;
 
 template <class Change>
 bool Attempt::change_own(Change change) noexcept {
-  for (int i = 0; i < rounds; ++i) {
+  for (;;) {  // each further round needs somebody who says meanwhile that he waits, or that readers are there
     const std::uint64_t raw = load_word();
     const LockWord word = LockWord::decode(raw);
     if (!is_own(word)) return false;
     if (file().change(header::word, raw, change(word).encode())) return true;
   }
-  return false;  // others come into the line each time; not reached by tests
 }
 
 Step Attempt::step() noexcept {
@@ -94,7 +93,7 @@ std::optional<Step> Attempt::drain(LockWord seen) {
   number_ = mine.number;
   by_mark_ = false;
   reader = find_reader();
-  if (reader.damaged || reader.standing) {  // it came in between; reached in the simulator only
+  if (reader.damaged || reader.standing) {  // it came in between
     open_door();
     return std::nullopt;
   }
@@ -238,20 +237,18 @@ Step Attempt::convert(Mode to) noexcept {
 
 // The door is closed while we wait for the readers to leave, so whoever is not seen now does not come in later.
 Step Attempt::upgrade() {
-  for (int i = 0; i < rounds; ++i) {
-    if (!change_own([](LockWord word) { return word.in_state(LockWord::State::upgrading); })) break;
-    Reader reader = find_reader();
-    if (reader.damaged) return damaged();
-    if (reader.standing) return blocked(*reader.standing);
-    LockWord entered;
-    const bool is_in = change_own([&](LockWord word) {
-      entered = word.in_state(LockWord::State::exclusive);
-      entered.readers = false;
-      return entered;
-    });
-    if (is_in) return granted(entered);
-  }
-  return Failed{errc::not_my_lock, {}, {}};  // broken by force before or meanwhile: who converts has looked before
+  const Failed broken{errc::not_my_lock, {}, {}};  // by force, before or meanwhile: who converts has looked before
+  if (!change_own([](LockWord word) { return word.in_state(LockWord::State::upgrading); })) return broken;
+  Reader reader = find_reader();
+  if (reader.damaged) return damaged();
+  if (reader.standing) return blocked(*reader.standing);
+  LockWord entered;
+  const bool is_in = change_own([&](LockWord word) {
+    entered = word.in_state(LockWord::State::exclusive);
+    entered.readers = false;
+    return entered;
+  });
+  return is_in ? granted(entered) : Step(broken);
 }
 
 // A reader's mark stands before the word is given up: nobody who comes in between finds neither.
