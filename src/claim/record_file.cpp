@@ -31,17 +31,22 @@ os::Result<std::string> read_record_bytes(os::System& system, int descriptor) {
 
 // Only a file that bears the mark of the kernel schemes is opened: closing any other one would drop the byte locks that
 // this program itself may have on it by fcntl(2), as mail programs do that want a lock file too.
-std::string kernel_lock_at(const Directory& directory, const std::string& name) {
+os::Result<std::string> kernel_lock_at(const Directory& directory, const std::string& name) {
   os::System& system = directory.system();
+  const auto none_or = [](os::Status error) {
+    const bool is_missing = os::cause_of(os::Call::stat_at, error) == os::Cause::missing;
+    return os::Result<std::string>{{}, is_missing ? 0 : error};
+  };
   const auto info = system.stat_at(directory.descriptor(), name.c_str(), os::Links::keep);
-  if (!info.ok() || info.value.type != os::FileType::regular || (info.value.mode & os::sticky) == 0) return {};
+  if (!info.ok()) return none_or(info.error);
+  if (info.value.type != os::FileType::regular || (info.value.mode & os::sticky) == 0) return {};
   const auto opened = system.open(directory.descriptor(), name.c_str(), os::Open::look, 0);
-  if (!opened.ok()) return {};
+  if (!opened.ok()) return none_or(opened.error);
   const os::File file(system, opened.value);
   const auto bytes = read_record_bytes(system, file.get());
-  if (!bytes.ok()) return {};
+  if (!bytes.ok()) return none_or(bytes.error);
   std::string scheme = scheme_of(bytes.value);
-  return scheme == "kernel" || scheme == "flock" ? std::move(scheme) : std::string();
+  return {scheme == "kernel" || scheme == "flock" ? std::move(scheme) : std::string(), 0};
 }
 
 bool guard_usable(const Directory& directory) {

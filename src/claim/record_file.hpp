@@ -20,8 +20,8 @@ namespace lockfile::claim {
                                        const Record& record, ProcessesSeen& processes,
                                        const KnownProcesses* known = nullptr, std::uint64_t byte = live_byte);
 
-/// The kernel scheme that has made the file of that name; empty: none, or it cannot be told.
-[[nodiscard]] std::string kernel_lock_at(const Directory& directory, const std::string& name);
+/// The kernel scheme that has made the file of that name; empty: none.
+[[nodiscard]] os::Result<std::string> kernel_lock_at(const Directory& directory, const std::string& name);
 
 /// Do guards work in this directory? As the trial said; without one (a reader that has no claim) they do where the
 /// file system is local.

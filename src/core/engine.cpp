@@ -111,6 +111,7 @@ bool any_lives(const std::vector<Holder>& holders) noexcept {
 Engine::~Engine() {
   if (!state_->process.is_caller()) {
     for (const Hold& hold : state_->holds) hold.attempt->abandon();
+    // Here as in `state`: forked between two hands, not reached by tests.
     if (state_->passed) state_->passed->abandon();
     scheme_->abandon();
     return;
@@ -260,7 +261,7 @@ Step Engine::step_and_keep(State& state, Asking& asking) {
   Step step = asking.attempt->step();
   if (const auto* const granted = std::get_if<Granted>(&step)) {
     const std::int64_t identity = identity_of(asking.request.thread);
-    if (state.passed) end_passing(state);  // it had been broken
+    if (state.passed) end_passing(state);  // it had been broken since it was let go; a race, not reached by tests
     state.passes = 0;
     state.overtaken = 0;
     note_all_lost_to(state, asking.request.mode, identity);

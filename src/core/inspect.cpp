@@ -141,6 +141,7 @@ class Examiner {
     }
   }
 
+  // A host that tells neither, without /proc, is not reached by tests.
   void note_host() {
     const os::Identity& self = directory_->process().identity();
     find("boot id", !self.boot.empty(),

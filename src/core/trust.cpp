@@ -88,6 +88,7 @@ Engine::Kept Engine::look_after(const Watched& watched, bool renew, std::vector<
   State& state = this->state();
   const Locked guard(state);
   Hold* const found = hold_of(state, watched.identity);
+  // The thread's next hold has another trust: acquired since the keeper looked last; not reached by tests.
   if (found == nullptr || found->trust != watched.trust) return Kept::ended;
   Hold& hold = *found;
   if (watched.trust->lost.stop_requested()) return Kept::ended;

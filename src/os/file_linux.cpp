@@ -169,6 +169,8 @@ Result<FileSystem> RealSystem::file_system(int descriptor) {
     if (known.type != type) continue;
     if (known.local && is_what_it_says(known, descriptor)) return {{known.name, true, true}, 0};
     if (known.local) return {{std::string(known.name) + " from elsewhere", false, false, longest_cached}, 0};
+    // Of these tests reach FUSE only, for no other network file system can be mounted here; the rest of the library
+    // meets them by the seam.
     const std::string mount = mount_of(descriptor);
     const bool fresh = known.coherent && looks_are_fresh(mount);
     return {{known.name, false, known.locks_reach && !locks_stay_here(mount),

@@ -193,6 +193,13 @@ TEST_F(FencedFiles, permissions_stay_and_links_are_not_followed) {
   EXPECT_EQ(code_of([&] { file.write(3, "three"); }), std::errc::too_many_symbolic_link_levels);
 }
 
+TEST_F(FencedFiles, whose_newest_fence_would_be_in_no_file_are_an_error) {
+  ASSERT_EQ(::mkfifo(seen().c_str(), 0600), 0);
+  FencedFile file(path());
+  EXPECT_EQ(code_of([&] { file.write(1, "one"); }), std::errc::invalid_argument);
+  EXPECT_FALSE(std::filesystem::exists(path()));
+}
+
 TEST_F(FencedFiles, what_was_seen_is_opened_anew_where_somebody_removes_or_makes_it_meanwhile) {
   FencedFile file(path());
   file.write(1, "one");

@@ -392,6 +392,10 @@ TEST_P(Line, that_is_damaged_costs_order_and_nothing_else) {
         std::filesystem::remove(line);
         std::filesystem::create_directory(line);
       },
+      [](const std::string& line) {
+        std::filesystem::remove(line);
+        ASSERT_EQ(::mkfifo(line.c_str(), 0600), 0);
+      },
   };
   for (std::size_t i = 0; i < damages.size(); ++i) {
     FileLock lock(path(), options());

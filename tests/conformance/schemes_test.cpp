@@ -137,6 +137,28 @@ TEST(Schemes, a_group_of_readers_is_recognised_and_left_alone) {
   EXPECT_TRUE(one.i_am_locking());
 }
 
+// They do not exclude each other, so who cannot look does not hold.
+TEST(Schemes, a_kernel_lock_that_cannot_be_looked_at_keeps_lock_files_out) {
+  const Scratch scratch;
+  KernelFileLock kernel(scratch / "a");
+  kernel.acquire();
+  for (const std::string scheme : {"link", "mkdir", "shm"}) {
+    bool was_reached = true;
+    for (int n = 0; was_reached; ++n) {
+      InVariant in(variant_named(scheme));
+      int calls = 0;
+      in.system().before = [&](os::Call call) {
+        const bool looks = call == os::Call::stat_at || call == os::Call::open || call == os::Call::read;
+        return looks && calls++ == n ? EIO : 0;
+      };
+      EXPECT_TRUE(code_of([&] { FileLock(scratch / "a", {.scheme = scheme}).acquire(0s); })) << scheme << " " << n;
+      in.system().before = nullptr;
+      was_reached = calls > n;
+    }
+  }
+  EXPECT_TRUE(kernel.i_am_locking());
+}
+
 // A kernel lock's file stays with the record of who held it last. That one may be dead for long while somebody who left
 // no record holds: taken for a lock file, it would be broken as stale.
 TEST(Schemes, the_file_of_a_kernel_lock_is_never_broken_as_stale) {
@@ -173,6 +195,18 @@ TEST(Schemes, a_fifo_under_a_name_of_ours_is_told_of_and_stays) {
   EXPECT_EQ(left.front().note, "neither a file nor a directory");
   EXPECT_FALSE(left.front().removed);
   EXPECT_TRUE(std::filesystem::exists(fifo));
+}
+
+TEST(Schemes, a_file_under_the_name_of_a_waiters_fifo_is_told_of_and_stays) {
+  const Scratch scratch;
+  const std::string file = scratch / "a.lock.32f3e2209c0e0ca717eb9b9e.wake";
+  write_file(file, "");
+  std::error_code ec;
+  const auto left = leftovers(scratch.path().string(), Clean::remove_dead, ec);
+  ASSERT_EQ(left.size(), 1U);
+  EXPECT_EQ(left.front().note, "a waiter's");
+  EXPECT_EQ(left.front().maker, Verdict::unknown);
+  EXPECT_TRUE(std::filesystem::exists(file));
 }
 
 // As of a path: whether the scheme's component is there makes no difference.

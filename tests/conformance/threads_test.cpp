@@ -49,6 +49,38 @@ TEST_P(Threads, of_one_object_hold_one_at_a_time_and_nothing_is_left_held) {
   EXPECT_EQ(peer.ask("acquire 0"), "held");
 }
 
+TEST_P(Threads, that_cannot_be_woken_look_again_and_that_cannot_sleep_say_so) {
+  constexpr int few = 3;
+  std::atomic<int> waits = 0;
+  std::atomic<bool> sleepless = false;
+  in_.system().before = [&](os::Call call) {
+    if (call == os::Call::wait) ++waits;
+    if (call == os::Call::wait && sleepless) return ENOMEM;
+    return call == os::Call::event_open ? EMFILE : 0;
+  };
+  TestLock lock(path(), options());
+  for (const bool refused : {false, true}) {
+    lock.acquire();
+    waits = 0;
+    std::atomic<int> answers = 0;
+    std::vector<std::thread> all;
+    for (int i = 0; i < few; ++i) {
+      all.push_back(thread([&] {
+        const std::error_code code = code_of([&] { lock.acquire(stuck); });
+        if (code == (refused ? std::make_error_code(std::errc::not_enough_memory) : std::error_code())) ++answers;
+        if (!code) lock.release();
+      }));
+    }
+    while (waits < 4 * few) std::this_thread::yield();
+    sleepless = refused;
+    if (!refused) lock.release();
+    for (std::thread& each : all) each.join();
+    EXPECT_EQ(answers, few) << refused;
+  }
+  in_.system().before = nullptr;
+  lock.release();
+}
+
 TEST_P(Threads, exclude_another_process_that_comes_among_them) {
   TestLock lock(path(), options());
   Peer peer(peer_arguments());

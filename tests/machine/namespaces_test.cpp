@@ -86,6 +86,33 @@ TEST_P(Namespaces, a_waiter_is_woken_when_the_holders_whole_namespace_is_killed)
   });
 }
 
+TEST_P(Namespaces, waiters_killed_in_another_namespace_keep_nobody_behind_them_waiting) {
+  apart([](const std::string& ground) {
+    const std::string path = make_directory(ground + "/d", 0777) + "/a";
+    Locker holder(GetParam(), path);
+    Locker killed(GetParam(), path, container);
+    Locker behind(GetParam(), path);
+    Locker later(GetParam(), path, container);
+    ASSERT_EQ(holder.ask("acquire 0"), "held");
+    killed.tell("acquire ever");
+    ASSERT_TRUE(killed.is_silent());
+    behind.tell("acquire ever");
+    ASSERT_TRUE(behind.is_silent());
+    killed.die();
+    EXPECT_EQ(holder.ask("release"), "released");
+    EXPECT_EQ(behind.answer(), "held");
+
+    Locker last(GetParam(), path, container);
+    last.tell("acquire ever");
+    ASSERT_TRUE(last.is_silent());
+    last.die();
+    later.tell("acquire ever");
+    ASSERT_TRUE(later.is_silent());
+    EXPECT_EQ(behind.ask("release"), "released");
+    EXPECT_EQ(later.answer(), "held");
+  });
+}
+
 // From where the holder's pid means nothing the guard is the only witness, and a copy of it speaks for the holder: the
 // price of never taking a live hold. It ends with the copy.
 TEST_P(Namespaces, a_copy_of_the_guard_speaks_for_a_holder_of_another_namespace) {

@@ -303,8 +303,7 @@ TEST_F(SQLiteHandOver, reaches_a_waiter_also_when_somebody_has_removed_its_fifo_
   EXPECT_EQ(removed, 1) << "it is kept for the next wait";
   std::thread waiter([&] {
     in_.enter();
-    TestLock mine(scratch_ / "a", {.scheme = "sqlite"});
-    EXPECT_EQ(code_of([&] { mine.acquire(stuck); }), std::error_code());
+    EXPECT_EQ(code_of([&] { lock.acquire(stuck); }), std::error_code());
   });
   expect_waiters(1);
   EXPECT_EQ(holder->ask("release"), "released");

@@ -241,6 +241,13 @@ TEST(Printable, shows_utf8_and_escapes_the_rest) {
   EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");  // a surrogate
   EXPECT_EQ(printable("\xe2\x82"), "\\xe2\\x82");           // cut short
   EXPECT_EQ(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
+  for (const std::string valid : {"\xc2\xa9", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"}) {
+    EXPECT_EQ(printable(valid), valid);
+  }
+  for (const std::string malformed : {"\xc3\xc3", "\xe0\x9f\xbf", "\xe2\xe2\x82", "\xe2\x82\xe2", "\xf0\x8f\xbf\xbf",
+                                      "\xf1\xc0\x80\x80", "\xf1\x80\xc0\x80", "\xf1\x80\x80\xc0", "\xf5\x80"}) {
+    EXPECT_EQ(printable(malformed).size(), 4 * malformed.size()) << printable(malformed);
+  }
 }
 
 TEST(Groups, are_read_as_they_are_written_and_nothing_else_is) {

@@ -83,9 +83,12 @@ Failed LockFileScheme::refuse(const std::string& name, const std::string& anothe
 }
 
 std::optional<Failed> LockFileScheme::find_kernel_lock(const claim::Directory& directory) const {
-  const std::string another = claim::kernel_lock_at(directory, path_.name);
-  if (another.empty()) return {};
-  return refuse(path_.name, another);
+  const auto another = claim::kernel_lock_at(directory, path_.name);
+  if (!another.ok()) {
+    return Failed{os::code_of(another.error), "cannot tell whether '" + path_.name + "' is a kernel lock", {}};
+  }
+  if (another.value.empty()) return {};
+  return refuse(path_.name, another.value);
 }
 
 void LockFileScheme::drop_kept() noexcept {
