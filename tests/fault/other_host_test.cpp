@@ -72,6 +72,20 @@ class OtherHost : public ::testing::TestWithParam<std::string_view> {
   std::optional<FileLock> theirs_;
   std::optional<FileLock> ours_;
 };
+// Readers beside an upgradable hold are kept apart by a byte that all hosts must see.
+TEST_P(OtherHost, is_not_let_in_as_a_reader_where_locks_stay_at_home) {
+  begin(locks_stay, locks_stay);
+  there_->enter();
+  for (const Mode to : {Mode::shared, Mode::upgradable}) {
+    std::error_code why;
+    theirs_->downgrade(to, 0s, why);
+    EXPECT_EQ(why, std::errc::operation_not_supported);
+    EXPECT_TRUE(theirs_->i_am_locking());
+  }
+  here_->enter();
+  EXPECT_FALSE(ours_->try_lock_shared());
+}
+
 INSTANTIATE_TEST_SUITE_P(both, OtherHost, ::testing::Values("link", "mkdir"),
                          [](const auto& each) { return std::string(each.param); });
 
