@@ -90,9 +90,9 @@ void Supervisor::handle(const Caught& caught) {
   }
   passed_on_ = caught.signal;
   child_.signal_group(caught.signal);
-  // Signals do not come in the order of their causes: it may have stopped before, also since we looked last. Who is
-  // told and stops then has acted on it: asked any earlier, it could stop between our look and the signal, and sleep on
-  // it.
+  // Signals do not come in the order of their causes: it may have stopped before. Asked after the signal:
+  //   lockctl: has it stopped? no            passes the signal on
+  //   command:                       stops                          sleeps on it for ever
   observe();
   if (stopped_ && caught.signal != SIGTSTP) {
     child_.signal_group(SIGCONT);  // a stopped process acts on no signal

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 
 namespace lockfile::schemes {
 
@@ -34,6 +35,12 @@ class FileScheme : public Scheme {
   [[nodiscard]] virtual os::Result<std::shared_ptr<claim::Directory>> resolve() = 0;
   /// The one that was found last, without a look; null: none yet.
   [[nodiscard]] virtual std::shared_ptr<claim::Directory> directory() const noexcept = 0;
+
+  /// `file` is the file of another scheme.
+  [[nodiscard]] Failed refuse(const std::string& file, const std::string& another) const;
+  /// The path itself is the file of a kernel lock, or it cannot be told: nothing is excluded by a file beside it.
+  [[nodiscard]] std::optional<Failed> find_kernel_lock(const claim::Directory& directory,
+                                                       const std::string& locked) const;
 
   // A sign, in the lock itself, that somebody stands in line, for schemes that can look at it without a system call.
   // Who lines up gives the sign before it looks at the lock, and a holder looks for the sign after its release; so

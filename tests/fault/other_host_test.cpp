@@ -72,6 +72,9 @@ class OtherHost : public ::testing::TestWithParam<std::string_view> {
   std::optional<FileLock> theirs_;
   std::optional<FileLock> ours_;
 };
+INSTANTIATE_TEST_SUITE_P(both, OtherHost, ::testing::Values("link", "mkdir"),
+                         [](const auto& each) { return std::string(each.param); });
+
 // Readers beside an upgradable hold are kept apart by a byte that all hosts must see.
 TEST_P(OtherHost, is_not_let_in_as_a_reader_where_locks_stay_at_home) {
   begin(locks_stay, locks_stay);
@@ -85,9 +88,6 @@ TEST_P(OtherHost, is_not_let_in_as_a_reader_where_locks_stay_at_home) {
   here_->enter();
   EXPECT_FALSE(ours_->try_lock_shared());
 }
-
-INSTANTIATE_TEST_SUITE_P(both, OtherHost, ::testing::Values("link", "mkdir"),
-                         [](const auto& each) { return std::string(each.param); });
 
 TEST_P(OtherHost, its_holder_is_never_proved_dead_and_excludes) {
   begin(locks_reach, locks_reach);

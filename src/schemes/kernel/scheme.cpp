@@ -109,12 +109,6 @@ claim::Record KernelFileScheme::new_record(const Request& request) {
   return record;
 }
 
-Failed KernelFileScheme::refuse(const std::string& file, const std::string& another) const {
-  return {std::make_error_code(std::errc::operation_not_supported),
-          "'" + file + "' is a lock of scheme '" + another + "', not '" + std::string(name()) + "'",
-          {}};
-}
-
 std::optional<Failed> KernelFileScheme::find_lock_file(std::string_view locked) const {
   const claim::Names names(locked);
   const claim::Look look = claim::Word(directory_, names).look(nullptr, nullptr, claim::Word::Into::word);

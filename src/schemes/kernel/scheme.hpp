@@ -108,8 +108,6 @@ class KernelFileScheme final : public FileScheme {
   [[nodiscard]] os::Result<std::shared_ptr<claim::Directory>> resolve_beside(const KernelFile* file);
   void keep(std::unique_ptr<KernelFile> file) noexcept;
   [[nodiscard]] claim::Record new_record(const Request& request);
-  /// `file` is the file of another scheme.
-  [[nodiscard]] Failed refuse(const std::string& file, const std::string& another) const;
   /// A lock file or directory that holds the lock on `locked`, in the directory that was resolved.
   [[nodiscard]] std::optional<Failed> find_lock_file(std::string_view locked) const;
   /// By which of this process's holds, or by what the record says, or by somebody unknown; without `except`.

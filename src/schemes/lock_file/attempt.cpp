@@ -172,7 +172,7 @@ std::optional<Failed> LockFileAttempt::find_claim() {
     return Failed{os::code_of(directory.error), "cannot open directory '" + scheme_.path_.directory + "'", {}};
   }
   if (scheme_.kept_.empty()) {
-    if (auto another = scheme_.find_kernel_lock(*directory.value)) return another;
+    if (auto another = scheme_.find_kernel_lock(*directory.value, scheme_.path_.name)) return another;
   }
   auto made = scheme_.take_claim(directory.value);
   if (!made.claim) {

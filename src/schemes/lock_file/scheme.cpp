@@ -76,21 +76,6 @@ void LockFileScheme::keep_claim(std::unique_ptr<claim::Claim> claim) noexcept {
   }
 }
 
-Failed LockFileScheme::refuse(const std::string& name, const std::string& another) const {
-  return {std::make_error_code(std::errc::operation_not_supported),
-          "'" + name + "' is a lock of scheme '" + another + "', not '" + std::string(this->name()) + "'",
-          {}};
-}
-
-std::optional<Failed> LockFileScheme::find_kernel_lock(const claim::Directory& directory) const {
-  const auto another = claim::kernel_lock_at(directory, path_.name);
-  if (!another.ok()) {
-    return Failed{os::code_of(another.error), "cannot tell whether '" + path_.name + "' is a kernel lock", {}};
-  }
-  if (another.value.empty()) return {};
-  return refuse(path_.name, another.value);
-}
-
 void LockFileScheme::drop_kept() noexcept {
   for (const auto& claim : kept_) claim->drop();
   kept_.clear();

@@ -92,10 +92,6 @@ class LockFileScheme final : public FileScheme {
   [[nodiscard]] claim::Claim::Made take_claim(const std::shared_ptr<claim::Directory>& directory);
   void keep_claim(std::unique_ptr<claim::Claim> claim) noexcept;
   void drop_kept() noexcept;
-  /// The path itself is the file of a kernel lock: nothing is excluded by a lock file beside it.
-  [[nodiscard]] std::optional<Failed> find_kernel_lock(const claim::Directory& directory) const;
-  /// `name` is the file of another scheme.
-  [[nodiscard]] Failed refuse(const std::string& name, const std::string& another) const;
   /// A look, and what it and the looks before tell of a lease.
   [[nodiscard]] claim::Look look_at(const claim::Word& word, const claim::Claim* own = nullptr,
                                     const claim::KnownProcesses* known = nullptr,

@@ -143,14 +143,7 @@ Refusal Scheme::join(Participant& participant) {
     if (!still.ok() || !still.value || !file_->descriptor_is_ours()) forget();
   }
   if (!file_) {
-    const auto another = claim::kernel_lock_at(*directory_, path_.name);
-    if (!another.ok()) {
-      return {os::code_of(another.error), "cannot tell whether '" + path_.name + "' is a kernel lock"};
-    }
-    if (!another.value.empty()) {
-      return {std::make_error_code(std::errc::operation_not_supported),
-              "'" + path_.name + "' is a lock of scheme '" + another.value + "', not 'shm'"};
-    }
+    if (auto another = find_kernel_lock(*directory_, path_.name)) return {another->why, std::move(another->what)};
     auto opened = File::open(directory_, name_, access_, File::For::taking_part);
     if (!opened.file) return opened.refusal;
     file_ = std::move(opened.file);
