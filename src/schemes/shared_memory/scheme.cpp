@@ -2,7 +2,7 @@
 #include "schemes/shared_memory/scheme.hpp"
 
 #include "claim/judge.hpp"
-#include "claim/record_file.hpp"
+#include "claim/record.hpp"
 #include "schemes/shared_memory/attempt.hpp"
 
 #include <lockfile/error.hpp>
